@@ -1,0 +1,81 @@
+# The commands of the project. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PYTHONS ?= python3.11 python3.12
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+
+# Tests against real imagery run where that imagery lies beside the checkout.
+ifneq ($(wildcard ../shared/data/.),)
+export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy notebooks docs \
+	constraints apt clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## make .venv with pinned versions (again when pyproject.toml or constraints.txt change)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); lstzoom needs Python 3.11 or newer:" \
+			"make setup PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: make apt" >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
+		--constraint constraints.txt --editable ".[dev,report]"
+	@touch $@
+
+demo: $(STAMP) ## sharpen a simulated scene, start to end
+	$(BIN)/lstzoom demo
+
+test: $(STAMP) ## run the default tests (not slow, no cluster)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## run only the slow and the cluster tests
+	$(BIN)/python -m pytest -m "slow or cluster"
+
+test-all: $(STAMP) ## run all tests
+	$(BIN)/python -m pytest -m ""
+
+lint: $(STAMP) ## check format, lint, types and the direction of imports
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the files as `make lint` wants them, where that is safe
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: bench-accuracy ## run all benchmarks (accuracy is the only one yet)
+
+bench-accuracy: $(STAMP) ## measure the error against known truth
+	$(BIN)/python -m benchmarks.accuracy
+
+notebooks: $(STAMP) ## run every notebook from start to end
+	@test -n "$(NOTEBOOKS)" || { echo "notebooks/ holds no notebook yet; nothing was run" >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
+		--constraint constraints.txt --editable ".[notebooks]"
+	$(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $(NOTEBOOKS)
+
+docs: ## build the documentation (there is none yet, so this fails)
+	@echo "there is no documentation site yet; read README.md and the docstrings" >&2; exit 1
+
+constraints: ## resolve constraints.txt anew (PYTHONS="python3.11 python3.12 python3.13")
+	$(PYTHON) tools/constraints.py $(PYTHONS)
+
+apt: ## install the system packages on Debian or Ubuntu (asks for root)
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes make python3 python3-pip python3-venv libexpat1
+
+clean: ## delete caches and builds; keeps .venv (delete that folder to start over)
+	rm -rf build dist .import_linter_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

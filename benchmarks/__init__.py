@@ -1,0 +1,1 @@
+"""What is measured: every module runs with ``python -m benchmarks.<name>``."""

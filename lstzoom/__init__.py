@@ -1,0 +1,66 @@
+"""Sharpens 30 m land surface temperature to 10 m with visible and near-infrared reflectance.
+
+Importing this package is cheap: the names below are loaded from their modules when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+from lstzoom.errors import (
+    ConfigError,
+    EmptySampleError,
+    EncodingError,
+    GridMismatchError,
+    InputError,
+    LstzoomError,
+    MissingExtraError,
+    UnitsError,
+)
+
+if TYPE_CHECKING:
+    from lstzoom.config import SharpenConfig
+    from lstzoom.sharpening import sharpen
+    from lstzoom.train import SceneModel, fit
+
+# The only place where the version is written: the build and the command line read it here.
+__version__ = "0.1.0"
+
+# No module may bear the name of an export: importing it would put the module in the export's place.
+_EXPORTS: Final[dict[str, str]] = {
+    "SceneModel": "lstzoom.train",
+    "SharpenConfig": "lstzoom.config",
+    "fit": "lstzoom.train",
+    "sharpen": "lstzoom.sharpening",
+}
+
+__all__ = [
+    "ConfigError",
+    "EmptySampleError",
+    "EncodingError",
+    "GridMismatchError",
+    "InputError",
+    "LstzoomError",
+    "MissingExtraError",
+    "SceneModel",
+    "SharpenConfig",
+    "UnitsError",
+    "__version__",
+    "fit",
+    "sharpen",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load an export from its module at first use (PEP 562)."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the exports that are not loaded yet, too."""
+    return sorted({*globals(), *_EXPORTS})

@@ -1,0 +1,93 @@
+"""All settings, validated; every default holds for every scene."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lstzoom.kernels.hashing import MAX_TREES
+from lstzoom.kernels.local import LocalSettings
+from lstzoom.kernels.trees import TreeSettings
+
+OutputName = Literal["lst_global", "lst_local", "local_weight", "residual"]
+
+
+class _Settings(BaseModel):
+    """Frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TreeConfig(_Settings):
+    """Size of a forest."""
+
+    trees: int = Field(ge=1, le=MAX_TREES, description="Number of bagged trees.")
+    max_depth: int = Field(ge=1, le=20, description="Deepest level of a leaf.")
+    min_leaf: int = Field(ge=1, description="Fewest in-bag samples in a leaf.")
+    feature_share: float = Field(gt=0, le=1, description="Share of the features a split may choose from.")
+
+    @property
+    def settings(self) -> TreeSettings:
+        """The same for the kernels."""
+        return TreeSettings(**self.model_dump())
+
+
+class WindowConfig(_Settings):
+    """The lattice of local windows, in coarse pixels, anchored to the origin of the coarse grid."""
+
+    stride: int = Field(16, ge=2, le=512, description="Distance of window centres; a window predicts 2 strides.")
+    extension: int = Field(8, ge=0, le=512, description="Pixels around a window that only train.")
+    min_samples: int = Field(64, ge=2, description="With fewer samples a window leaves its part to the global model.")
+
+
+class SampleConfig(_Settings):
+    """The sample that trains the global model; bounded whatever the scene."""
+
+    patch: int = Field(96, ge=16, le=1024, description="Side of a sampled patch of the scene, coarse pixels.")
+    max_patches: int = Field(64, ge=1, description="Patches visited in a run, over all its scenes.")
+    levels: int = Field(32768, ge=256, description="Rows that train the level view.")
+    details: int = Field(65536, ge=256, description="Rows that train the detail view.")
+    per_stratum: int = Field(256, ge=0, description="Rows that each temperature class of 2 K keeps at least.")
+
+
+class SharpenConfig(_Settings):
+    """Settings of `lstzoom.sharpen` and `lstzoom.fit`.
+
+    Examples
+    --------
+    >>> SharpenConfig(seed=7).windows.stride
+    16
+    """
+
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of all hashes; same seed, same result.")
+    method: Literal["calibrated", "published"] = Field(
+        "calibrated",
+        description="'calibrated' learns how much detail to believe; 'published' is the method of Gao et al. "
+        "(2012) with an exact residual correction, which believes all of it.",
+    )
+    outputs: tuple[OutputName, ...] = Field((), description="Further variables in the result.")
+    chunk: int = Field(256, ge=1, description="Side of a block in coarse pixels; a multiple of windows.stride.")
+    cv_threshold: float = Field(0.1, gt=0, description="CV of reflectance up to which a sample has full weight.")
+    windows: WindowConfig = WindowConfig()
+    local_trees: TreeConfig = TreeConfig(trees=6, max_depth=6, min_leaf=5, feature_share=0.7)
+    level_trees: TreeConfig = TreeConfig(trees=8, max_depth=10, min_leaf=10, feature_share=0.5)
+    detail_trees: TreeConfig = TreeConfig(trees=16, max_depth=12, min_leaf=60, feature_share=0.3)
+    sample: SampleConfig = SampleConfig()
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        stride = self.windows.stride
+        if self.chunk % stride:
+            up = -(-self.chunk // stride) * stride
+            raise ValueError(
+                f"chunk is {self.chunk} and windows.stride {stride}; blocks must hold whole strides: "
+                f"use chunk={up}, or a stride that divides {self.chunk}"
+            )
+        return self
+
+    @property
+    def local(self) -> LocalSettings:
+        """Settings of the local windows for the kernels."""
+        w = self.windows
+        return LocalSettings(w.stride, w.extension, w.min_samples, self.local_trees.settings)

@@ -1,0 +1,261 @@
+"""Blocks of two nested grids with a halo: the only place that knows how chunks border on each other.
+
+One dask task makes one block: it is handed the chunks that its halo touches, on both grids, and cuts
+what it needs. What lies outside the scene is missing, so no block is special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import NDArray
+
+from lstzoom.types import YX
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A core of coarse pixels and its place in the scene.
+
+    Attributes
+    ----------
+    rows, columns : slice
+        Core, in coarse pixels.
+    halo : int
+        Coarse pixels around it.
+    """
+
+    rows: slice
+    columns: slice
+    halo: int
+
+    @property
+    def origin(self) -> YX:
+        """Global coarse index of the first pixel, halo included; negative at the scene's edge."""
+        return YX(self.rows.start - self.halo, self.columns.start - self.halo)
+
+    def span(self, ratio: int = 1) -> tuple[slice, slice]:
+        """Pixels of the block with its halo, which may lie outside the scene.
+
+        Parameters
+        ----------
+        ratio
+            1 for the coarse grid, the ratio of the grids for the fine one.
+        """
+        y, x = (slice((s.start - self.halo) * ratio, (s.stop + self.halo) * ratio) for s in (self.rows, self.columns))
+        return y, x
+
+
+def blocks(shape: tuple[int, int], chunk: int, halo: int) -> Iterator[Block]:
+    """Cut a scene into blocks, row by row.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the coarse grid.
+    chunk
+        Side of a core in coarse pixels; the last ones may be smaller.
+    halo
+        Coarse pixels around a core.
+
+    Yields
+    ------
+    Block
+    """
+    for y in range(0, shape[0], chunk):
+        for x in range(0, shape[1], chunk):
+            yield Block(slice(y, min(y + chunk, shape[0])), slice(x, min(x + chunk, shape[1])), halo)
+
+
+def cut(
+    read: Callable[[slice, slice], NDArray[Any]],
+    shape: tuple[int, ...],
+    span: tuple[slice, slice],
+    dtype: np.dtype[Any],
+    outside: object,
+) -> NDArray[Any]:
+    """Read a span that may reach outside the scene.
+
+    Parameters
+    ----------
+    read
+        Reads rows and columns inside the scene; leading axes come along.
+    shape
+        Of the whole array.
+    span
+        Rows and columns wanted.
+    dtype
+        Of the result.
+    outside
+        Value outside of the scene.
+
+    Returns
+    -------
+    ndarray of shape ``(*leading axes, rows, columns)``
+    """
+    size = tuple(s.stop - s.start for s in span)
+    inside = tuple(slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(span, shape[-2:], strict=True))
+    out = np.full((*shape[:-2], *size), outside, dtype)
+    if all(s.start < s.stop for s in inside):
+        at = tuple(slice(i.start - s.start, i.stop - s.start) for i, s in zip(inside, span, strict=True))
+        out[..., at[0], at[1]] = read(*inside)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Which chunks a span touches and where they lie."""
+
+    span: tuple[slice, slice]
+    starts: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def join(self, chunks: list[list[NDArray[Any]]], outside: object) -> NDArray[Any]:
+        """Cut the span out of its chunks."""
+        size = tuple(s.stop - s.start for s in self.span)
+        first = chunks[0][0]
+        out = np.full((*first.shape[:-2], *size), outside, first.dtype)
+        for y, row in zip(self.starts[0], chunks, strict=True):
+            for x, chunk in zip(self.starts[1], row, strict=True):
+                self._paste(out, chunk, y, x)
+        return out
+
+    def _paste(self, out: NDArray[Any], chunk: NDArray[Any], y: int, x: int) -> None:
+        source, target = [], []
+        for start, length, s in zip((y, x), chunk.shape[-2:], self.span, strict=True):
+            low, high = max(start, s.start), min(start + length, s.stop)
+            source.append(slice(low - start, high - start))
+            target.append(slice(low - s.start, high - s.start))
+        out[..., target[0], target[1]] = chunk[..., source[0], source[1]]
+
+
+def _touched(chunks: tuple[int, ...], s: slice) -> tuple[range, tuple[int, ...]]:
+    """Indices of the chunks that a slice touches, and where they start."""
+    edges = np.concatenate([[0], np.cumsum(chunks)])
+    first = int(np.searchsorted(edges, max(s.start, 0), side="right")) - 1
+    last = int(np.searchsorted(edges, min(s.stop, edges[-1]), side="left"))
+    return range(first, last), tuple(int(e) for e in edges[first:last])
+
+
+def _keys_of(array: da.Array, span: tuple[slice, slice]) -> tuple[list[list[tuple[Any, ...]]], _Pieces]:
+    (ys, y_starts), (xs, x_starts) = (
+        _touched(c, s) for c, s in zip(array.chunks[-2:], span, strict=True)
+    )
+    lead = (0,) * (array.ndim - 2)
+    return [[(array.name, *lead, i, j) for j in xs] for i in ys], _Pieces(span, (y_starts, x_starts))
+
+
+def _run(
+    fine: list[list[NDArray[Any]]],
+    coarse: list[list[NDArray[Any]]],
+    usable: list[list[NDArray[Any]]] | None,
+    argument: object,
+    pieces: tuple[_Pieces, _Pieces],
+    block: Block,
+    function: Callable[..., Mapping[str, NDArray[Any]]],
+) -> Mapping[str, NDArray[Any]]:
+    """Body of the one task of a block."""
+    mask = None if usable is None else pieces[0].join(usable, outside=True)
+    return function(
+        pieces[0].join(fine, outside=np.float32(np.nan)),
+        pieces[1].join(coarse, outside=np.float32(np.nan)),
+        mask,
+        block.origin,
+        argument,
+    )
+
+
+def _pick(results: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    return results[name]
+
+
+def map_blocks(
+    function: Callable[..., Mapping[str, NDArray[Any]]],
+    fine: da.Array,
+    coarse: da.Array,
+    usable: da.Array | None,
+    argument: Any,  # noqa: ANN401  (a value, or anything lazy that has dask's protocol)
+    *,
+    ratio: int,
+    chunk: int,
+    halo: int,
+    outputs: Mapping[str, np.dtype[Any]],
+) -> dict[str, da.Array]:
+    """Map a function over haloed blocks of both grids, lazily, in one task per block.
+
+    Parameters
+    ----------
+    function
+        Takes fine block (band, y, x), coarse block (y, x), mask block or None, origin (`YX`) and
+        `argument`; returns a mapping from output name to the fine core.
+    fine
+        Shape (band, h * ratio, w * ratio).
+    coarse
+        Shape (h, w).
+    usable
+        bool, shape (h * ratio, w * ratio), or None.
+    argument
+        Handed to every block; a dask Delayed is computed first.
+    ratio
+        Fine pixels per coarse pixel.
+    chunk, halo
+        Of the blocks, in coarse pixels.
+    outputs
+        dtype of every output.
+
+    Returns
+    -------
+    dict of dask arrays, shape (h * ratio, w * ratio), chunks of ``chunk * ratio``
+    """
+    # The bands of a block are needed together.
+    fine = fine.rechunk({0: -1})
+    token = tokenize(function, fine.name, coarse.name, usable.name if usable is not None else None,
+                     argument, ratio, chunk, halo)  # fmt: skip
+    name = f"lstzoom-block-{token}"
+    graph: dict[Any, Any] = {}
+    lazy = hasattr(argument, "__dask_graph__")
+    handed = argument.key if lazy else argument
+    for block in blocks(coarse.shape, chunk, halo):
+        fine_keys, fine_pieces = _keys_of(fine, block.span(ratio))
+        coarse_keys, coarse_pieces = _keys_of(coarse, block.span())
+        mask_keys = None
+        if usable is not None:
+            mask_keys, mask_pieces = _keys_of(usable, block.span(ratio))
+            if mask_pieces != fine_pieces:
+                raise AssertionError("the mask must be chunked as the fine bands are")
+        index = (name, block.rows.start // chunk, block.columns.start // chunk)
+        graph[index] = (
+            _run, fine_keys, coarse_keys, mask_keys, handed, (fine_pieces, coarse_pieces), block, function,
+        )  # fmt: skip
+    depends = [a for a in (fine, coarse, usable, argument if lazy else None) if a is not None]
+    whole = HighLevelGraph.from_collections(name, graph, dependencies=depends)
+    return {key: _output(whole, name, key, dtype, coarse.shape, ratio, chunk) for key, dtype in outputs.items()}
+
+
+def _output(
+    whole: HighLevelGraph,
+    source: str,
+    key: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, int],
+    ratio: int,
+    chunk: int,
+) -> da.Array:
+    """Dask array of one output of all blocks."""
+    name = f"{key}-{source}"
+    chunks = tuple(
+        tuple(min(chunk, n - start) * ratio for start in range(0, n, chunk)) for n in shape
+    )
+    layer = {
+        (name, i, j): (_pick, (source, i, j), key)
+        for i in range(len(chunks[0]))
+        for j in range(len(chunks[1]))
+    }
+    layers = {**whole.layers, name: layer}
+    dependencies = {**whole.dependencies, name: {source}}
+    return da.Array(HighLevelGraph(layers, dependencies), name, chunks, dtype=dtype)

@@ -1,0 +1,161 @@
+"""From what the user gives to arrays on two nested grids; everything is checked before work starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from lstzoom.errors import InputError, UnitsError
+from lstzoom.grid import GridPair, describe_grid, grid_of, north_up, resolve_grids
+from lstzoom.regrid import regrid
+
+MIN_COARSE = 5
+"""Fewest coarse pixels along a side: less holds no window and no neighbourhood."""
+
+_KELVIN = (150.0, 700.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SceneArrays:
+    """A scene on its two grids.
+
+    Attributes
+    ----------
+    vnir : numpy or dask array of float32, shape (band, h * ratio, w * ratio)
+    lst : numpy or dask array of float32, shape (h, w)
+        Kelvin.
+    usable : numpy or dask array of bool, shape (h * ratio, w * ratio), or None
+    grids : GridPair
+    bands : tuple of str
+    """
+
+    vnir: Any
+    lst: Any
+    usable: Any
+    grids: GridPair
+    bands: tuple[str, ...]
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether any of the arrays is a dask array."""
+        return any(isinstance(a, da.Array) for a in (self.vnir, self.lst, self.usable))
+
+
+def prepare(
+    vnir: xr.DataArray, lst: xr.DataArray, valid: xr.DataArray | None = None, *, ratio: int | None = None
+) -> SceneArrays:
+    """Check a scene and bring it onto nested grids.
+
+    Parameters
+    ----------
+    vnir
+        Dimensions (band, y, x) or (y, x); any numeric dtype and unit, missing where not finite.
+    lst
+        Dimensions (y, x), kelvin; its grid owns the geometry and is never resampled.
+    valid
+        Dimensions (y, x) on the fine or the coarse grid, True where a pixel may be used.
+    ratio
+        Fine pixels per coarse pixel; by default from the grids.
+
+    Returns
+    -------
+    SceneArrays
+
+    Raises
+    ------
+    InputError
+        If dimensions or sizes do not fit.
+    GridMismatchError
+        If the grids cannot be made to nest.
+    UnitsError
+        If LST that is in memory cannot be kelvin.
+    """
+    lst, vnir = north_up(_plane(lst, "lst")), north_up(_stack(vnir))
+    _require_kelvin(lst)
+    grids = resolve_grids(grid_of(lst), [grid_of(vnir)], ratio)
+    if min(grids.coarse.shape) < MIN_COARSE:
+        raise InputError(
+            f"the LST has {grids.coarse.shape.y} x {grids.coarse.shape.x} pixels; at least {MIN_COARSE} x "
+            f"{MIN_COARSE} are needed to learn anything"
+        )
+    usable = None if valid is None else _mask(valid, grids)
+    return SceneArrays(
+        vnir=_float32(regrid(vnir, grids.fine)),
+        lst=_float32(lst.data),
+        usable=usable,
+        grids=grids,
+        bands=tuple(str(b) for b in vnir.coords["band"].values) if "band" in vnir.coords
+        else tuple(f"band{k + 1}" for k in range(vnir.sizes["band"])),
+    )  # fmt: skip
+
+
+def _plane(array: xr.DataArray, name: str) -> xr.DataArray:
+    """Two-dimensional array with dimensions (y, x)."""
+    if not isinstance(array, xr.DataArray):
+        raise InputError(f"{name} is a {type(array).__name__}; give an xarray.DataArray with dimensions (y, x)")
+    array = array.squeeze(drop=True) if array.ndim > 2 else array
+    if array.ndim != 2:
+        raise InputError(f"{name} has dimensions {array.dims}; it needs (y, x): select one band and one time")
+    return array
+
+
+def _stack(array: xr.DataArray) -> xr.DataArray:
+    """Three-dimensional array with dimensions (band, y, x)."""
+    if not isinstance(array, xr.DataArray):
+        raise InputError(
+            f"vnir is a {type(array).__name__}; give an xarray.DataArray with dimensions (band, y, x), for "
+            "example dataset.to_dataarray('band')"
+        )
+    if array.ndim == 2:
+        array = array.expand_dims("band")
+    if array.ndim == 4 and array.sizes.get("time") == 1:
+        array = array.squeeze("time", drop=True)
+    spatial = tuple(d for d in array.dims if d in {"y", "x", "latitude", "longitude", "lat", "lon"})
+    if array.ndim != 3 or len(spatial) != 2:
+        raise InputError(f"vnir has dimensions {array.dims}; it needs (band, y, x)")
+    band = next(d for d in array.dims if d not in spatial)
+    if array.sizes[band] == 0:
+        raise InputError("vnir has no band; give at least one")
+    return array.rename({band: "band"}).transpose("band", *spatial)
+
+
+def _mask(valid: xr.DataArray, grids: GridPair) -> NDArray[np.bool_] | da.Array:
+    """Mask on the fine grid; a mask on the coarse grid is repeated."""
+    valid = north_up(_plane(valid, "valid"))
+    if valid.dtype != np.bool_:
+        raise InputError(
+            f"valid has dtype {valid.dtype}; give booleans, True where a pixel may be used, for example scl.isin([4, 5, 6])"
+        )
+    if valid.shape == grids.fine.shape:
+        return valid.data
+    if valid.shape == grids.coarse.shape:
+        repeat = da.repeat if isinstance(valid.data, da.Array) else np.repeat
+        return repeat(repeat(valid.data, grids.ratio, axis=0), grids.ratio, axis=1)
+    raise InputError(
+        f"valid has shape {valid.shape}; it must lie on the fine grid {describe_grid(grids.fine)} or on the "
+        f"coarse grid {describe_grid(grids.coarse)}"
+    )
+
+
+def _float32(array: NDArray[Any] | da.Array) -> NDArray[np.float32] | da.Array:
+    if array.dtype == np.float32:
+        return array
+    return array.astype(np.float32)
+
+
+def _require_kelvin(lst: xr.DataArray) -> None:
+    """Refuse temperatures that cannot be kelvin; lazy ones are taken on trust."""
+    if isinstance(lst.data, da.Array):
+        return
+    values = np.asarray(lst.data, np.float64)
+    finite = values[np.isfinite(values)]
+    if finite.size and not _KELVIN[0] <= float(np.median(finite)) <= _KELVIN[1]:
+        raise UnitsError(
+            f"the median LST is {np.median(finite):.1f}, but kelvin are needed; add 273.15 to Celsius, apply the "
+            "file's scale and offset, and set its nodata value to NaN"
+        )

@@ -1,0 +1,60 @@
+"""Which coarse pixels are homogeneous, and how much each weighs in training.
+
+Gao, Kustas & Anderson (2012, doi:10.3390/rs4113287, section 2.1) select coarse pixels whose fine
+reflectance varies little. Here all fully valid pixels train, with a weight that falls with their
+coefficient of variation (CV) and does not depend on any other pixel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstzoom.types import FloatArray
+
+CV_FLOOR = 0.02
+"""Smallest mean that CV divides by, as a share of the band's typical magnitude."""
+
+
+def coefficient_of_variation(mean: FloatArray, std: FloatArray) -> NDArray[np.float32]:
+    """CV of the fine pixels inside each coarse pixel, averaged over the bands.
+
+    The mean is floored, because indices and offset-corrected reflectance may be zero or negative:
+    a band's own root mean square over all bands of the pixel gives the floor its unit. A constant
+    pixel (calm water) has CV 0 and is a good sample.
+
+    Parameters
+    ----------
+    mean, std
+        float32, shape (band, h, w): area mean and population standard deviation.
+
+    Returns
+    -------
+    ndarray of float32, shape (h, w)
+        0 or more; NaN where a band is missing.
+    """
+    magnitude = np.sqrt(np.mean(np.square(mean, dtype=np.float64), axis=0))
+    floor = CV_FLOOR * magnitude + np.finfo(np.float32).tiny
+    return np.mean(std / np.maximum(np.abs(mean), floor), axis=0).astype(np.float32)
+
+
+def sample_weight(cv: FloatArray, *, cv_threshold: float) -> NDArray[np.float32]:
+    """Weight of a training sample: 1 up to the threshold, then falling as ``threshold / CV``.
+
+    Parameters
+    ----------
+    cv
+        float32, any shape.
+    cv_threshold
+        CV up to which a pixel counts as homogeneous (0.1 in Gao et al. 2012).
+
+    Returns
+    -------
+    ndarray of float32, same shape, in (0, 1]
+
+    Examples
+    --------
+    >>> sample_weight(np.array([0.0, 0.1, 0.4], np.float32), cv_threshold=0.1)
+    array([1.  , 1.  , 0.25], dtype=float32)
+    """
+    return (cv_threshold / np.maximum(cv, cv_threshold)).astype(np.float32)

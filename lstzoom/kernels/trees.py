@@ -1,0 +1,538 @@
+"""Bagged regression trees on histograms, compiled, with out-of-bag predictions.
+
+A tree is grown on features that are binned into at most 255 levels; a split maximises the reduction
+of the weighted squared error, as scikit-learn's ``DecisionTreeRegressor`` does, which is the reference
+that the tests compare with (`fit_reference`). Each tree of a forest sees one half of the rows, chosen
+by one bit of the row's hash ("subagging", Buehlmann & Yu 2002, doi:10.1214/aos/1031689014): equivalent
+to the bootstrap, and whether a row is out of a tree's bag needs no memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lstzoom.errors import ConfigError
+from lstzoom.kernels.hashing import MAX_TREES, mix
+
+MAX_BINS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSettings:
+    """How a forest is grown.
+
+    Attributes
+    ----------
+    trees
+        Number of trees, 1 to 64.
+    max_depth
+        Deepest level of a leaf, 1 to 20.
+    min_leaf
+        Fewest in-bag rows in a leaf, at least 1.
+    feature_share
+        Share of the features that each split may choose from, above 0 and up to 1.
+    """
+
+    trees: int
+    max_depth: int
+    min_leaf: int
+    feature_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 1 <= self.trees <= MAX_TREES:
+            raise ConfigError(f"trees is {self.trees}; it must lie between 1 and {MAX_TREES}")
+        if not 1 <= self.max_depth <= 20:
+            raise ConfigError(f"max_depth is {self.max_depth}; it must lie between 1 and 20")
+        if self.min_leaf < 1 or not 0 < self.feature_share <= 1:
+            raise ConfigError(
+                f"min_leaf is {self.min_leaf} and feature_share {self.feature_share}; they must be at "
+                "least 1 and in (0, 1]"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Trees as plain arrays; node 0 is the root, a leaf has ``left == -1``.
+
+    Attributes
+    ----------
+    feature : ndarray of int16, shape (trees, nodes)
+    threshold : ndarray of float32, shape (trees, nodes)
+        A row goes left where its feature is at most the threshold.
+    left : ndarray of int32, shape (trees, nodes)
+        Index of the left child; the right child follows it.
+    value : ndarray of float32, shape (trees, nodes)
+        Mean of the in-bag rows.
+    """
+
+    feature: NDArray[np.int16]
+    threshold: NDArray[np.float32]
+    left: NDArray[np.int32]
+    value: NDArray[np.float32]
+
+    @property
+    def trees(self) -> int:
+        """Number of trees."""
+        return int(self.feature.shape[0])
+
+
+def bin_edges(rows: NDArray[np.float32], max_bins: int = MAX_BINS) -> NDArray[np.float32]:
+    """Find the levels at which each feature may be split.
+
+    Features with few distinct values are split between any two of them, others at quantiles.
+
+    Parameters
+    ----------
+    rows
+        float32, shape (n, features), finite.
+    max_bins
+        Number of bins, at most 255.
+
+    Returns
+    -------
+    ndarray of float32, shape (features, max_bins - 1)
+        Ascending thresholds, padded with +inf.
+    """
+    edges = np.full((rows.shape[1], max_bins - 1), np.inf, np.float32)
+    for k in range(rows.shape[1]):
+        values = np.unique(rows[:, k])
+        if len(values) > max_bins:
+            quantiles = np.linspace(0, 1, max_bins + 1)[1:-1]
+            cuts = np.unique(np.quantile(rows[:, k], quantiles, method="lower").astype(np.float32))
+            cuts = cuts[cuts < values[-1]]
+        else:
+            cuts = ((values[:-1].astype(np.float64) + values[1:]) / 2).astype(np.float32)
+        edges[k, : len(cuts)] = cuts
+    return edges
+
+
+def apply_bins(rows: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Replace every value by the number of thresholds below it.
+
+    Parameters
+    ----------
+    rows
+        float32, shape (n, features).
+    edges
+        From `bin_edges`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, features)
+    """
+    binned = np.empty(rows.shape, np.uint8)
+    for k in range(rows.shape[1]):
+        binned[:, k] = np.searchsorted(edges[k], rows[:, k], side="left")
+    return binned
+
+
+@njit(cache=True, nogil=True)
+def _best_split(
+    binned: NDArray[np.uint8],
+    target: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    feature: int,
+    min_leaf: int,
+    work: NDArray[np.float64],
+) -> tuple[float, int]:
+    """Gain and bin of the best split of one feature; a gain of -1 where there is none."""
+    work[:] = 0.0
+    total_w = total_y = 0.0
+    for i in rows:
+        b = binned[i, feature]
+        work[b, 0] += 1.0
+        work[b, 1] += weight[i]
+        work[b, 2] += weight[i] * target[i]
+        total_w += weight[i]
+        total_y += weight[i] * target[i]
+    n = len(rows)
+    best = -1.0
+    best_bin = -1
+    count = left_w = left_y = 0.0
+    base = total_y * total_y / total_w
+    for b in range(work.shape[0] - 1):
+        if work[b, 0] == 0.0:
+            continue
+        count += work[b, 0]
+        left_w += work[b, 1]
+        left_y += work[b, 2]
+        if count < min_leaf:
+            continue
+        if n - count < min_leaf:
+            break
+        right_y = total_y - left_y
+        gain = left_y * left_y / left_w + right_y * right_y / (total_w - left_w) - base
+        if gain > best:
+            best = gain
+            best_bin = b
+    return best, best_bin
+
+
+@njit(cache=True, nogil=True)
+def _draw_features(state: np.uint64, order: NDArray[np.int64], take: int) -> None:
+    """Move `take` features drawn without replacement to the front of `order`, in place."""
+    n = len(order)
+    for k in range(n):
+        order[k] = k
+    if take == n:
+        return
+    for k in range(take):
+        state = mix(state + np.uint64(0x9E3779B97F4A7C15))
+        j = k + int(state % np.uint64(n - k))
+        order[k], order[j] = order[j], order[k]
+
+
+@njit(cache=True, nogil=True)
+def grow_tree(
+    binned: NDArray[np.uint8],
+    edges: NDArray[np.float32],
+    target: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    max_depth: int,
+    min_leaf: int,
+    take: int,
+    seed: np.uint64,
+    feature: NDArray[np.int16],
+    threshold: NDArray[np.float32],
+    left: NDArray[np.int32],
+    value: NDArray[np.float32],
+) -> int:
+    """Grow one tree into preallocated node arrays and return the number of nodes.
+
+    `rows` is permuted in place. Weights must be positive.
+    """
+    n_features = binned.shape[1]
+    capacity = len(feature)
+    work = np.zeros((edges.shape[1] + 1, 3), np.float64)
+    order = np.arange(n_features)
+    start = np.zeros(capacity, np.int64)
+    stop = np.zeros(capacity, np.int64)
+    depth = np.zeros(capacity, np.int64)
+    stop[0] = len(rows)
+    nodes = 1
+    node = 0
+    while node < nodes:
+        part = rows[start[node] : stop[node]]
+        sum_w = sum_y = sum_yy = 0.0
+        for i in part:
+            sum_w += weight[i]
+            sum_y += weight[i] * target[i]
+            sum_yy += weight[i] * target[i] * target[i]
+        value[node] = sum_y / sum_w
+        left[node] = -1
+        impure = sum_yy - sum_y * sum_y / sum_w > 1e-9 * (1.0 + sum_yy)
+        if depth[node] < max_depth and len(part) >= 2 * min_leaf and impure and nodes + 2 <= capacity:
+            _draw_features(seed ^ np.uint64(node + 1), order, take)
+            best = 1e-9 * sum_w
+            best_feature = -1
+            best_bin = -1
+            for k in range(take):
+                gain, split = _best_split(binned, target, weight, part, order[k], min_leaf, work)
+                # Ties go to the first feature, so that the draw's order does not decide.
+                if split >= 0 and (gain > best or (gain == best and order[k] < best_feature)):
+                    best, best_feature, best_bin = gain, order[k], split
+            if best_feature >= 0:
+                middle = _partition(binned, part, best_feature, best_bin)
+                feature[node] = best_feature
+                threshold[node] = edges[best_feature, best_bin]
+                left[node] = nodes
+                start[nodes] = start[node]
+                stop[nodes] = start[node] + middle
+                start[nodes + 1] = start[node] + middle
+                stop[nodes + 1] = stop[node]
+                depth[nodes] = depth[nodes + 1] = depth[node] + 1
+                nodes += 2
+        node += 1
+    return nodes
+
+
+@njit(cache=True, nogil=True)
+def _partition(binned: NDArray[np.uint8], rows: NDArray[np.int32], feature: int, split: int) -> int:
+    """Bring the rows that go left to the front, both sides in their old order."""
+    moved = np.empty(len(rows), np.int32)
+    n_left = 0
+    n_right = 0
+    for i in rows:
+        if binned[i, feature] <= split:
+            rows[n_left] = i
+            n_left += 1
+        else:
+            moved[n_right] = i
+            n_right += 1
+    for k in range(n_right):
+        rows[n_left + k] = moved[k]
+    return n_left
+
+
+@njit(cache=True, nogil=True)
+def bag(bits: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
+    """Rows in the bag of a tree: those whose bit of that number is set."""
+    rows = np.empty(len(bits), np.int32)
+    n = 0
+    for i in range(len(bits)):
+        if (bits[i] >> np.uint64(tree)) & np.uint64(1):
+            rows[n] = i
+            n += 1
+    return rows[:n]
+
+
+@njit(cache=True, nogil=True)
+def predict_row(
+    row: NDArray[np.float32],
+    feature: NDArray[np.int16],
+    threshold: NDArray[np.float32],
+    left: NDArray[np.int32],
+    value: NDArray[np.float32],
+) -> float:
+    """Value of the leaf of one tree that a row falls into."""
+    node = 0
+    while left[node] >= 0:
+        node = left[node] if row[feature[node]] <= threshold[node] else left[node] + 1
+    return value[node]
+
+
+@njit(cache=True, nogil=True)
+def _predict_planes(
+    planes: NDArray[np.float32],
+    feature: NDArray[np.int16],
+    threshold: NDArray[np.float32],
+    left: NDArray[np.int32],
+    value: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    n_features, ny, nx = planes.shape
+    trees = feature.shape[0]
+    row = np.empty(n_features, np.float32)
+    for y in range(ny):
+        for x in range(nx):
+            for k in range(n_features):
+                row[k] = planes[k, y, x]
+            total = 0.0
+            for t in range(trees):
+                total += predict_row(row, feature[t], threshold[t], left[t], value[t])
+            out[y, x] = total / trees
+
+
+@njit(cache=True, nogil=True)
+def _predict_out_of_bag(
+    rows: NDArray[np.float32],
+    bits: NDArray[np.uint64],
+    feature: NDArray[np.int16],
+    threshold: NDArray[np.float32],
+    left: NDArray[np.int32],
+    value: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    for i in range(rows.shape[0]):
+        total = 0.0
+        count = 0
+        for t in range(feature.shape[0]):
+            if (bits[i] >> np.uint64(t)) & np.uint64(1):
+                continue
+            total += predict_row(rows[i], feature[t], threshold[t], left[t], value[t])
+            count += 1
+        out[i] = total / count if count else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _fit(
+    binned: NDArray[np.uint8],
+    edges: NDArray[np.float32],
+    target: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bits: NDArray[np.uint64],
+    max_depth: int,
+    min_leaf: int,
+    take: int,
+    seed: np.uint64,
+    feature: NDArray[np.int16],
+    threshold: NDArray[np.float32],
+    left: NDArray[np.int32],
+    value: NDArray[np.float32],
+) -> int:
+    used = 1
+    everything = np.arange(len(target)).astype(np.int32)
+    for t in range(feature.shape[0]):
+        rows = bag(bits, t)
+        if len(rows) == 0:
+            rows = everything.copy()
+        nodes = grow_tree(
+            binned, edges, target, weight, rows, max_depth, min_leaf, take, mix(seed + np.uint64(t)),
+            feature[t], threshold[t], left[t], value[t],
+        )  # fmt: skip
+        used = max(used, nodes)
+    return used
+
+
+def node_capacity(rows: int, settings: TreeSettings) -> int:
+    """Most nodes that a tree of these settings can have."""
+    leaves = max(rows // settings.min_leaf, 1)
+    return int(min(2 ** (settings.max_depth + 1) - 1, 2 * leaves + 1))
+
+
+def fit_forest(
+    rows: NDArray[np.float32],
+    target: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bits: NDArray[np.uint64],
+    settings: TreeSettings,
+    *,
+    seed: int = 0,
+) -> Forest:
+    """Grow a forest.
+
+    Parameters
+    ----------
+    rows
+        float32, shape (n, features), finite, n at least 1.
+    target
+        float32, shape (n,).
+    weight
+        float32, shape (n,), positive.
+    bits
+        uint64, shape (n,): bit t says whether tree t sees the row.
+    settings
+        Size of the trees.
+    seed
+        For the features that a split may choose from.
+
+    Returns
+    -------
+    Forest
+    """
+    capacity = node_capacity(len(rows), settings)
+    feature = np.zeros((settings.trees, capacity), np.int16)
+    threshold = np.zeros((settings.trees, capacity), np.float32)
+    left = np.full((settings.trees, capacity), -1, np.int32)
+    value = np.zeros((settings.trees, capacity), np.float32)
+    edges = bin_edges(rows)
+    used = _fit(
+        apply_bins(rows, edges), edges, target, weight, bits,
+        settings.max_depth, settings.min_leaf, features_per_split(rows.shape[1], settings),
+        np.uint64(seed), feature, threshold, left, value,
+    )  # fmt: skip
+    keep = slice(0, used)
+    return Forest(*(np.ascontiguousarray(a[:, keep]) for a in (feature, threshold, left, value)))
+
+
+def features_per_split(features: int, settings: TreeSettings) -> int:
+    """Count the features that a split may choose from."""
+    return max(1, min(features, round(features * settings.feature_share)))
+
+
+def predict(forest: Forest, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over the trees for every pixel of feature planes.
+
+    Parameters
+    ----------
+    forest
+        The trees.
+    planes
+        float32, shape (features, y, x), finite.
+
+    Returns
+    -------
+    ndarray of float32, shape (y, x)
+    """
+    out = np.empty(planes.shape[1:], np.float32)
+    _predict_planes(planes, forest.feature, forest.threshold, forest.left, forest.value, out)
+    return out
+
+
+def predict_out_of_bag(
+    forest: Forest, rows: NDArray[np.float32], bits: NDArray[np.uint64]
+) -> NDArray[np.float32]:
+    """Mean over the trees that have not seen a row.
+
+    A tree has never seen a row whose bit it would have skipped, whether the row was in the training
+    sample or not; so this is out of bag for any pixel of the scene.
+
+    Parameters
+    ----------
+    forest
+        The trees.
+    rows
+        float32, shape (n, features), finite.
+    bits
+        uint64, shape (n,): the hashes that the bags were drawn with.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        NaN for a row that every tree has seen.
+    """
+    out = np.empty(len(rows), np.float32)
+    _predict_out_of_bag(
+        np.ascontiguousarray(rows, dtype=np.float32), bits,
+        forest.feature, forest.threshold, forest.left, forest.value, out,
+    )  # fmt: skip
+    return out
+
+
+def fit_reference(
+    rows: NDArray[np.float32],
+    target: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bits: NDArray[np.uint64],
+    settings: TreeSettings,
+    *,
+    seed: int = 0,
+) -> Forest:
+    """Grow the same kind of forest with scikit-learn: slower, exact splits, the reference.
+
+    Parameters
+    ----------
+    rows, target, weight, bits, settings, seed
+        As for `fit_forest`.
+
+    Returns
+    -------
+    Forest
+    """
+    from sklearn.tree import DecisionTreeRegressor  # noqa: PLC0415  (1.9 s that a run does not need)
+
+    grown = []
+    for t in range(settings.trees):
+        inside = bag(bits, t)
+        inside = inside if len(inside) else np.arange(len(target))
+        tree = DecisionTreeRegressor(
+            max_depth=settings.max_depth,
+            min_samples_leaf=settings.min_leaf,
+            max_features=features_per_split(rows.shape[1], settings),
+            random_state=seed + t,
+        )
+        tree.fit(rows[inside], target[inside], sample_weight=weight[inside])
+        grown.append(_breadth_first(tree.tree_))
+    size = max(len(tree[0]) for tree in grown)
+    padded = [[np.pad(a, (0, size - len(a)), constant_values=a.dtype.type(-1)) for a in t] for t in grown]
+    return Forest(*(np.stack(arrays) for arrays in zip(*padded, strict=True)))
+
+
+def _breadth_first(
+    tree: object,
+) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    """Renumber a scikit-learn tree so that a right child follows its left sibling."""
+    old_left, old_right = tree.children_left, tree.children_right  # type: ignore[attr-defined]
+    order, left = [0], []
+    for node in order:
+        left.append(len(order) if old_left[node] >= 0 else -1)
+        if old_left[node] >= 0:
+            order += [int(old_left[node]), int(old_right[node])]
+    index = np.array(order)
+    feature = np.maximum(tree.feature[index], 0).astype(np.int16)  # type: ignore[attr-defined]
+    # scikit-learn compares in float32 with a float64 threshold: rounding down keeps the decision.
+    threshold = _round_down(tree.threshold[index])  # type: ignore[attr-defined]
+    value = tree.value[index, 0, 0].astype(np.float32)  # type: ignore[attr-defined]
+    return feature, threshold, np.array(left, np.int32), value
+
+
+def _round_down(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    single = values.astype(np.float32)
+    return np.where(single > values, np.nextafter(single, np.float32(-np.inf)), single)

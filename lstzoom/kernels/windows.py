@@ -1,0 +1,98 @@
+"""The lattice of local windows, anchored to the origin of the coarse grid.
+
+Window ``k`` along an axis is centred on coarse pixel edge ``k * stride``. It predicts ``stride``
+pixels to each side and is trained on ``extension`` pixels more. The tent weight of a window falls
+linearly from its centre to zero at the end of what it predicts, so that at every place the weights
+of the windows add up to one and no border of a window can be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One window along one axis, in pixels of a block.
+
+    Attributes
+    ----------
+    predict
+        Coarse pixels that the window predicts, cut to what the block asks for.
+    train
+        Coarse pixels that it is trained on, cut to the block.
+    centre
+        Coarse pixel edge at its centre, relative to the block; may lie outside.
+    """
+
+    predict: slice
+    train: slice
+    centre: int
+
+
+def spans(origin: int, size: int, core: slice, *, stride: int, extension: int) -> Iterator[Span]:
+    """Windows that touch a core, along one axis.
+
+    Parameters
+    ----------
+    origin
+        Global index of the block's first coarse pixel.
+    size
+        Number of coarse pixels of the block.
+    core
+        Coarse pixels of the block to be predicted.
+    stride, extension
+        Of the lattice, in coarse pixels.
+
+    Yields
+    ------
+    Span
+        In ascending order.
+
+    Examples
+    --------
+    >>> [span.centre for span in spans(0, 8, slice(0, 8), stride=4, extension=2)]
+    [0, 4, 8]
+    """
+    first = (origin + core.start) // stride
+    last = -((-(origin + core.stop)) // stride)
+    for k in range(first, last + 1):
+        centre = k * stride - origin
+        predict = slice(max(centre - stride, core.start), min(centre + stride, core.stop))
+        if predict.start < predict.stop:
+            train = slice(max(centre - stride - extension, 0), min(centre + stride + extension, size))
+            yield Span(predict, train, centre)
+
+
+def tent(span: Span, ratio: int, *, stride: int) -> NDArray[np.float32]:
+    """Tent weights of a window along one axis, at `ratio` positions per coarse pixel.
+
+    Parameters
+    ----------
+    span
+        The window.
+    ratio
+        1 for weights of coarse pixels, the ratio of the grids for those of fine pixels.
+    stride
+        Of the lattice, in coarse pixels.
+
+    Returns
+    -------
+    ndarray of float32, shape (ratio * number of predicted coarse pixels,)
+        Between 0 and 1; over all windows they add up to 1.
+    """
+    position = (np.arange(span.predict.start * ratio, span.predict.stop * ratio) + 0.5) / ratio
+    return (1.0 - np.abs(position - span.centre) / stride).astype(np.float32)
+
+
+def halo(stride: int, extension: int, margin: int) -> int:
+    """Coarse pixels that a core of any position needs around it.
+
+    A pixel up to `margin` outside the core lies at most ``2 * stride`` from the far end of a window
+    that covers it, and the window is trained on `extension` more.
+    """
+    return margin + 2 * stride + extension

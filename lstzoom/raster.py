@@ -1,0 +1,865 @@
+"""Lazy reading of raster files onto a grid.
+
+Nothing is read before dask asks for a window, and then only that window. Files are opened inside
+the call that reads them, so that sources can be pickled, and every read is at full resolution:
+overviews are never used.
+
+How a band reaches the target grid
+    * Grids coincide, to 0.01 target pixel over the scene: the values are copied.
+    * Every target pixel lies inside one source pixel of an aligned grid that is an integer times
+      coarser: the values are repeated.
+    * The source pixel is at most two thirds of the target pixel: area-weighted mean of the source
+      pixels, missing where less than half of the target pixel is covered.
+    * Otherwise: bilinear, missing where the source pixel under the target pixel's centre is.
+
+The source position of a target pixel is computed from its place in the whole grid, across CRS by
+exact transformation of its centre, so a window equals the same part of the whole bit for bit.
+Across CRS the mean is taken over an upright box of the size of a target pixel as seen at the
+scene centre; the rotation between the projections is left out.
+
+South-up files are turned to north-up while they are read; that reverses rows and is exact.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+import dask.array as da
+import numpy as np
+import rasterio
+import xarray as xr
+from affine import Affine
+from dask.base import tokenize
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from lstzoom.errors import GridMismatchError, InputError, UnitsError
+from lstzoom.grid import describe_grid, is_sheared
+from lstzoom.kernels.resample import Method, Taps, resample_axes, resample_points, shifted, taps
+from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+Chunks: TypeAlias = int | tuple[int, int]
+Resampling: TypeAlias = Literal["auto", "nearest"]
+LstUnits: TypeAlias = Literal["auto", "K", "C"]
+
+DEFAULT_CHUNK: Final = 2048
+_ALIGNED: Final = 0.01
+_FINER: Final = 1.5
+# Larger reads are split, so that a source far finer than the target keeps memory flat.
+_MAX_SOURCE_PIXELS: Final = 1 << 22
+# Across CRS every target pixel has its own indices and weights, some 100 bytes of them.
+_MAX_POINTS: Final = 1 << 20
+_ZERO_CELSIUS: Final = 273.15
+# Surface temperatures on Earth, with room for craters and cloud tops.
+_KELVIN: Final = (150.0, 700.0)
+_CELSIUS: Final = (-120.0, 130.0)
+_KELVIN_NAMES: Final = frozenset({"k", "kelvin", "kelvins", "degk", "deg_k"})
+_CELSIUS_NAMES: Final = frozenset(
+    {"c", "°c", "degc", "deg_c", "celsius", "degree_celsius", "degrees_celsius", "degrees celsius"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RasterSource:
+    """One band of a file, as its header describes it.
+
+    Attributes
+    ----------
+    path
+        Path, or any address that GDAL and rasterio open.
+    band
+        Number of the band, from 1.
+    geobox
+        Grid of the file, always north-up.
+    dtype
+        Data type in the file.
+    scale, offset
+        Value = scale x stored number + offset; nodata is a stored number.
+    nodata
+        Stored number that marks missing pixels. NaN and infinity are missing in any case.
+    description, units
+        From the file; empty where it says nothing.
+    south_up
+        The file's rows run from south to north.
+    masked
+        The file carries a mask or alpha band, which is honoured.
+    fingerprint
+        Size and time of change of a local file, so that keys of dask change with the file.
+    """
+
+    path: str
+    band: int
+    geobox: GeoBox
+    dtype: str
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+    description: str = ""
+    units: str = ""
+    south_up: bool = False
+    masked: bool = False
+    fingerprint: str = ""
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        """Return what tells this band from another, the same in every process."""
+        return (
+            "lstzoom.RasterSource",
+            self.path,
+            self.band,
+            _grid_token(self.geobox),
+            self.dtype,
+            self.scale,
+            self.offset,
+            repr(self.nodata),
+            self.south_up,
+            self.masked,
+            self.fingerprint,
+        )
+
+
+def _grid_token(grid: GeoBox) -> tuple[object, ...]:
+    return (str(grid.crs), tuple(grid.affine)[:6], tuple(grid.shape))
+
+
+def describe(path: str | Path, *, nodata: float | None = None) -> tuple[RasterSource, ...]:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    path
+        Path, or an address that rasterio opens.
+    nodata
+        Stored number that marks missing pixels, in place of the file's own tags.
+
+    Returns
+    -------
+    tuple of RasterSource
+        One per band, without alpha bands.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened, or holds complex numbers.
+    GridMismatchError
+        If it has no CRS, or is rotated or sheared.
+    """
+    address = str(path)
+    with _opened(address) as dataset:
+        geobox, south_up = _geobox_of(dataset, address)
+        return tuple(
+            _source(dataset, address, band, geobox, south_up=south_up, nodata=nodata)
+            for band in dataset.indexes
+            if dataset.colorinterp[band - 1] is not ColorInterp.alpha
+        )
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    try:
+        dataset = rasterio.open(path)
+    except RasterioError as error:
+        raise InputError(
+            f"cannot open the raster {path!r}: {error}; check the path, the format and, "
+            "for remote files, the access"
+        ) from error
+    with dataset:
+        yield dataset
+
+
+def _geobox_of(dataset: Any, path: str) -> tuple[GeoBox, bool]:  # noqa: ANN401
+    affine, shape = dataset.transform, YX(*dataset.shape)
+    if dataset.crs is None:
+        raise GridMismatchError(
+            f"{path!r} (shape {shape.y} x {shape.x}) has no CRS; set it with "
+            "gdal_edit.py -a_srs EPSG:..."
+        )
+    if affine.is_identity or affine.a <= 0 or is_sheared(affine, shape):
+        raise GridMismatchError(
+            f"{path!r} is rotated or sheared, runs from east to west, or has no geotransform "
+            f"({tuple(affine)[:6]}); warp it to a north-up grid first, for example with gdalwarp"
+        )
+    south_up = affine.e > 0
+    top = affine.f + affine.e * shape.y if south_up else affine.f
+    upright = Affine(affine.a, 0, affine.c, 0, -abs(affine.e), top)
+    return GeoBox(shape, upright, dataset.crs), south_up
+
+
+def _source(
+    dataset: Any,  # noqa: ANN401
+    path: str,
+    band: int,
+    geobox: GeoBox,
+    *,
+    south_up: bool,
+    nodata: float | None,
+) -> RasterSource:
+    dtype = dataset.dtypes[band - 1]
+    if dtype.startswith("complex"):
+        raise InputError(f"band {band} of {path!r} is {dtype}; real numbers are needed")
+    flags = dataset.mask_flag_enums[band - 1]
+    return RasterSource(
+        path=path,
+        band=band,
+        geobox=geobox,
+        dtype=dtype,
+        scale=float(dataset.scales[band - 1]),
+        offset=float(dataset.offsets[band - 1]),
+        nodata=dataset.nodatavals[band - 1] if nodata is None else nodata,
+        description=dataset.descriptions[band - 1] or "",
+        units=dataset.units[band - 1] or "",
+        south_up=south_up,
+        masked=MaskFlags.per_dataset in flags or MaskFlags.alpha in flags,
+        fingerprint=_fingerprint(path),
+    )
+
+
+def _fingerprint(path: str) -> str:
+    local = Path(path)
+    if not local.is_file():
+        return ""
+    status = local.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+class _Axis(NamedTuple):
+    """Map of one axis: source edge coordinate = scale x target edge coordinate + shift."""
+
+    scale: float
+    shift: float
+
+
+class Sampling(NamedTuple):
+    """Source positions of a window of the target."""
+
+    rows: Taps
+    columns: Taps
+    method: Method
+    separable: bool
+
+    def read_span(self, shape: YX) -> tuple[slice, slice]:
+        return slice(*self.rows.span(shape.y)), slice(*self.columns.span(shape.x))
+
+    def apply(self, data: NDArray[np.float32], origin: YX) -> NDArray[np.float32]:
+        resample = resample_axes if self.separable else resample_points
+        return resample(
+            data, shifted(self.rows, origin.y), shifted(self.columns, origin.x), self.method
+        )
+
+
+def sampling(
+    source: GeoBox, target: GeoBox, resampling: Resampling, rows: slice, columns: slice
+) -> Sampling:
+    """Find the source positions of a window; only the whole grids decide how."""
+    if source.crs != target.crs:
+        return _sampling_across_crs(source, target, resampling, rows, columns)
+    y = _axis(source.affine.e, source.affine.f, target.affine.e, target.affine.f)
+    x = _axis(source.affine.a, source.affine.c, target.affine.a, target.affine.c)
+    y, exact_y = _snapped(y, target.shape.y)
+    x, exact_x = _snapped(x, target.shape.x)
+    method = _method(resampling, max(x.scale, y.scale), replicate=exact_x and exact_y)
+    return Sampling(
+        taps(y.scale * _centres(rows) + y.shift, y.scale, method),
+        taps(x.scale * _centres(columns) + x.shift, x.scale, method),
+        method,
+        separable=True,
+    )
+
+
+def _centres(part: slice) -> NDArray[np.float64]:
+    return np.arange(part.start, part.stop) + 0.5
+
+
+def _axis(source_step: float, source_origin: float, step: float, origin: float) -> _Axis:
+    return _Axis(step / source_step, (origin - source_origin) / source_step)
+
+
+def _snapped(axis: _Axis, size: int) -> tuple[_Axis, bool]:
+    """Take out rounding from the map; tell whether each target pixel lies in one source pixel."""
+    for fine, coarse in ((round(1 / axis.scale), 1), (1, round(axis.scale))):
+        if min(fine, coarse) < 1:
+            continue
+        near = _Axis(coarse / fine, round(axis.shift * fine) / fine)
+        ends = (axis.shift - near.shift, (axis.scale - near.scale) * size + axis.shift - near.shift)
+        if max(map(abs, ends)) < _ALIGNED * axis.scale:
+            return near, coarse == 1
+    return axis, False
+
+
+def _method(resampling: Resampling, scale: float, *, replicate: bool) -> Method:
+    if replicate or resampling == "nearest":
+        return "nearest"
+    return "average" if scale >= _FINER else "bilinear"
+
+
+def _sampling_across_crs(
+    source: GeoBox, target: GeoBox, resampling: Resampling, rows: slice, columns: slice
+) -> Sampling:
+    size = _target_pixel_in_source(source, target)
+    method = _method(resampling, max(size), replicate=False)
+    column, row = np.meshgrid(_centres(columns), _centres(rows))
+    x, y = _source_position(source, target, column, row)
+    return Sampling(taps(y, size[1], method), taps(x, size[0], method), method, separable=False)
+
+
+def _source_position(
+    source: GeoBox, target: GeoBox, column: NDArray[np.float64], row: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Transform target pixel coordinates to source pixel coordinates, point by point."""
+    assert source.crs is not None  # noqa: S101  (refused when the source was described)
+    assert target.crs is not None  # noqa: S101  (refused by LazyRaster)
+    to_source = target.crs.transformer_to_crs(source.crs)
+    x, y = to_source(
+        target.affine.c + target.affine.a * column, target.affine.f + target.affine.e * row
+    )
+    return (x - source.affine.c) / source.affine.a, (y - source.affine.f) / source.affine.e
+
+
+def _target_pixel_in_source(source: GeoBox, target: GeoBox) -> tuple[float, float]:
+    """Width and height of a target pixel in source pixels at the scene centre."""
+    rows, columns = target.shape
+    column = columns / 2 + np.array([0.0, 1.0, 0.0])
+    row = rows / 2 + np.array([0.0, 0.0, 1.0])
+    x, y = _source_position(source, target, column, row)
+    width = math.hypot(x[1] - x[0], y[1] - y[0])
+    height = math.hypot(x[2] - x[0], y[2] - y[0])
+    if not math.isfinite(width * height):
+        raise GridMismatchError(
+            f"the target grid {describe_grid(target)} lies outside of where the CRS of the file "
+            f"grid {describe_grid(source)} is defined; check the CRS of both"
+        )
+    return width, height
+
+
+@dataclass(frozen=True)
+class LazyStack:
+    """Bands of files on one grid, read when sliced.
+
+    Parameters
+    ----------
+    sources
+        One per band.
+    grid
+        Target grid, north-up with a CRS.
+    resampling
+        ``"auto"``, see the module, or ``"nearest"``.
+
+    Notes
+    -----
+    Shape (band, y, x), float32, NaN where missing; scale and offset are applied. Raises
+    `InputError`, naming file and window, where a read fails.
+    """
+
+    sources: tuple[RasterSource, ...]
+    grid: GeoBox
+    resampling: Resampling = "auto"
+
+    ndim = 3
+    dtype = np.dtype(np.float32)
+
+    def __post_init__(self) -> None:
+        """Refuse a grid that cannot be read onto."""
+        _require_target(self.grid)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Bands, rows, columns."""
+        return len(self.sources), self.grid.shape.y, self.grid.shape.x
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:  # noqa: ANN401
+        """Read what numpy's basic indexing, or one list per axis, selects: float32."""
+        (bands, b), (rows, r), (columns, c) = _windows(key, self.shape)
+        sources = self.sources[bands]
+        shape = (len(sources), rows.stop - rows.start, columns.stop - columns.start)
+        out = np.empty(shape, np.float32)
+        _read_into(out, sources, self.grid, self.resampling, (rows, columns))
+        return out[:, :, c][:, r][b]
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        """Return what tells this stack from another, the same in every process."""
+        return (
+            "lstzoom.LazyStack",
+            tuple(source.__dask_tokenize__() for source in self.sources),
+            _grid_token(self.grid),
+            self.resampling,
+        )
+
+
+@dataclass(frozen=True)
+class LazyRaster:
+    """One band of a file on one grid, read when sliced: `LazyStack` without the band axis."""
+
+    source: RasterSource
+    grid: GeoBox
+    resampling: Resampling = "auto"
+
+    ndim = 2
+    dtype = np.dtype(np.float32)
+
+    def __post_init__(self) -> None:
+        """Refuse a grid that cannot be read onto."""
+        _require_target(self.grid)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return self.grid.shape.y, self.grid.shape.x
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:  # noqa: ANN401
+        """Read what numpy's basic indexing, or one list per axis, selects: float32."""
+        (rows, r), (columns, c) = _windows(key, self.shape)
+        stack = LazyStack((self.source,), self.grid, self.resampling)
+        values: NDArray[np.float32] = stack[:, rows, columns][0][:, c][r]
+        return values
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        """Return what tells this raster from another, the same in every process."""
+        return (
+            "lstzoom.LazyRaster",
+            self.source.__dask_tokenize__(),
+            _grid_token(self.grid),
+            self.resampling,
+        )
+
+
+def _require_target(grid: GeoBox) -> None:
+    if grid.crs is None or grid.affine.e >= 0 or is_sheared(grid.affine, YX(*grid.shape)):
+        raise GridMismatchError(
+            f"cannot read onto the grid {describe_grid(grid)}: a north-up grid with a CRS is needed"
+        )
+
+
+def _windows(key: Any, shape: tuple[int, ...]) -> list[tuple[slice, Any]]:  # noqa: ANN401
+    """Split an index, by axis, into the window to read and what to take from it.
+
+    Dask merges the slicing of an array into its reads, so that integers, steps and lists arrive.
+    """
+    parts = list(key) if isinstance(key, tuple) else [key]
+    at = next((k for k, part in enumerate(parts) if part is Ellipsis), len(parts))
+    after = parts[at + 1 :]
+    between = [slice(None)] * (len(shape) - at - len(after))
+    return [_axis_window(*one) for one in zip([*parts[:at], *between, *after], shape, strict=True)]
+
+
+def _axis_window(part: Any, size: int) -> tuple[slice, Any]:  # noqa: ANN401
+    wanted = np.arange(size)[part]
+    if wanted.size == 0:
+        return slice(0, 0), slice(None)
+    start = int(wanted.min())
+    window = slice(start, int(wanted.max()) + 1)
+    plain = isinstance(part, slice) and part.step in (None, 1)
+    return window, slice(None) if plain else wanted - start
+
+
+def _read_into(
+    out: NDArray[np.float32],
+    sources: Sequence[RasterSource],
+    grid: GeoBox,
+    resampling: Resampling,
+    window: tuple[slice, slice],
+) -> None:
+    """Fill ``out`` (band, y, x), one file after another and each opened once."""
+    rows, columns = window
+    if out.size == 0:
+        return
+    for path, geobox in dict.fromkeys((source.path, source.geobox) for source in sources):
+        bands = [k for k, one in enumerate(sources) if (one.path, one.geobox) == (path, geobox)]
+        with _opened(path) as dataset:
+            for top, bottom in _strips(geobox, grid, rows, columns):
+                strip = slice(rows.start + top, rows.start + bottom)
+                sampling = sampling(geobox, grid, resampling, strip, columns)
+                span = sampling.read_span(YX(*geobox.shape))
+                origin = YX(span[0].start, span[1].start)
+                for k in bands:
+                    data = _read_window(dataset, sources[k], *span)
+                    out[k, top:bottom] = sampling.apply(data, origin)
+
+
+def _strips(
+    source: GeoBox, target: GeoBox, rows: slice, columns: slice
+) -> Iterator[tuple[int, int]]:
+    """Cut the rows of a window so that one strip needs a bounded number of source pixels."""
+    count, across = rows.stop - rows.start, columns.stop - columns.start
+    step = count
+    if source.crs == target.crs:
+        width = target.affine.a / source.affine.a
+        height = target.affine.e / source.affine.e
+    else:
+        width, height = _target_pixel_in_source(source, target)
+        step = _MAX_POINTS // across
+    per_row = across * max(width, 1.0) * max(height, 1.0)
+    step = max(1, min(count, step, int(_MAX_SOURCE_PIXELS / per_row)))
+    for top in range(0, count, step):
+        yield top, min(top + step, count)
+
+
+def _read_window(
+    dataset: Any,  # noqa: ANN401
+    source: RasterSource,
+    rows: slice,
+    columns: slice,
+) -> NDArray[np.float32]:
+    """Read part of a band at full resolution: float32, scaled, NaN where missing."""
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if height == 0 or width == 0:
+        return np.empty((height, width), np.float32)
+    top = source.geobox.shape.y - rows.stop if source.south_up else rows.start
+    window = Window(columns.start, top, width, height)
+    try:
+        stored = dataset.read(source.band, window=window)
+        present = dataset.read_masks(source.band, window=window) > 0 if source.masked else None
+    except RasterioError as error:
+        raise InputError(
+            f"cannot read band {source.band} of {source.path!r} in the window rows "
+            f"{rows.start}..{rows.stop}, columns {columns.start}..{columns.stop}: {error}; "
+            "the file may be truncated or, if remote, out of reach"
+        ) from error
+    values = _cleaned(stored, present, source)
+    return values[::-1] if source.south_up else values
+
+
+def _cleaned(
+    stored: NDArray[Any], present: NDArray[np.bool_] | None, source: RasterSource
+) -> NDArray[np.float32]:
+    """Apply nodata, then scale and offset; what is not finite becomes NaN."""
+    missing = _is_nodata(stored, source.nodata)
+    if present is not None:
+        missing |= ~present
+    with np.errstate(over="ignore", invalid="ignore"):
+        if (source.scale, source.offset) == (1.0, 0.0):
+            values = stored.astype(np.float32)
+        else:
+            values = (stored.astype(np.float64) * source.scale + source.offset).astype(np.float32)
+    missing |= ~np.isfinite(values)
+    values[missing] = np.nan
+    return values
+
+
+def _is_nodata(stored: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    if nodata is None or math.isnan(nodata):
+        return np.zeros(stored.shape, np.bool_)
+    if stored.dtype.kind == "f":
+        # A tag keeps few digits of numbers like -3.4028235e38, and float32 data rounds them.
+        with np.errstate(over="ignore"):
+            return np.asarray(np.isclose(stored, stored.dtype.type(nodata), rtol=1e-6, atol=0.0))
+    return np.asarray(stored == nodata)
+
+
+def open_stack(
+    paths: str | Path | Sequence[str | Path],
+    grid: GeoBox,
+    bands: Sequence[int] | None = None,
+    chunks: Chunks | None = None,
+    nodata: float | None = None,
+) -> xr.DataArray:
+    """Open bands on one grid, lazily.
+
+    Parameters
+    ----------
+    paths
+        One file with several bands, or several files; their grids may differ.
+    grid
+        Grid to put the bands on.
+    bands
+        Numbers of the bands to take from every file, from 1; default all.
+    chunks
+        Pixels along y and x of a dask chunk, one number or (y, x); default 2048. A chunk holds
+        all bands and is one task.
+    nodata
+        Stored number that marks missing pixels, in place of the files' own tags.
+
+    Returns
+    -------
+    xarray.DataArray
+        float32, dimensions (band, y, x), NaN where missing, scale and offset applied. Bands are
+        named after their description, or the file. ``attrs["native_resolution"]`` lists the
+        pixel size of each band in its own file and the units of its own CRS.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be opened or has no such band. Reading raises it, too.
+    GridMismatchError
+        If a file has no CRS, is rotated or sheared.
+    """
+    sources = _sources(paths, bands, nodata)
+    stack = LazyStack(sources, grid)
+    array = _dask(stack, (len(sources), *_chunk_shape(chunks)))
+    resolutions = [float(source.geobox.affine.a) for source in sources]
+    return _on_grid(array, grid, "vnir", {"native_resolution": resolutions}, _band_names(sources))
+
+
+def _sources(
+    paths: str | Path | Sequence[str | Path], bands: Sequence[int] | None, nodata: float | None
+) -> tuple[RasterSource, ...]:
+    many = [paths] if isinstance(paths, str | Path) else list(paths)
+    found = [
+        source for path in many for source in _selected(describe(path, nodata=nodata), bands, path)
+    ]
+    if not found:
+        raise InputError("no band was given; name at least one file")
+    return tuple(found)
+
+
+def _selected(
+    sources: tuple[RasterSource, ...], bands: Sequence[int] | None, path: str | Path
+) -> list[RasterSource]:
+    if bands is None:
+        return list(sources)
+    by_number = {source.band: source for source in sources}
+    absent = [band for band in bands if band not in by_number]
+    if absent:
+        raise InputError(f"{str(path)!r} has no band {absent}; it has {sorted(by_number)}")
+    return [by_number[band] for band in bands]
+
+
+def _band_names(sources: Sequence[RasterSource]) -> list[str]:
+    """Name bands after description or file, made unique by file, then by count."""
+    names = [source.description or _stem(source, sources) for source in sources]
+    if len(set(names)) < len(names):
+        names = [
+            f"{Path(source.path).stem}_{name}"
+            if names.count(name) > 1 and source.description
+            else name
+            for source, name in zip(sources, names, strict=True)
+        ]
+    taken: set[str] = set()
+    return [_unique(name, taken) for name in names]
+
+
+def _stem(source: RasterSource, sources: Sequence[RasterSource]) -> str:
+    stem = Path(source.path).stem
+    alone = sum(other.path == source.path for other in sources) == 1
+    return stem if alone else f"{stem}_{source.band}"
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    taken.add(candidate)
+    return candidate
+
+
+def _chunk_shape(chunks: Chunks | None) -> tuple[int, int]:
+    if chunks is None:
+        return DEFAULT_CHUNK, DEFAULT_CHUNK
+    return (chunks, chunks) if isinstance(chunks, int) else chunks
+
+
+def _dask(lazy: LazyStack | LazyRaster, chunks: tuple[int, ...]) -> da.Array:
+    """Wrap a lazy raster with the read inside each chunk's own task."""
+    return da.from_array(
+        lazy,
+        chunks=chunks,
+        name=f"lstzoom-read-{tokenize(lazy, chunks)}",
+        asarray=False,
+        inline_array=True,
+        meta=np.empty((0,) * lazy.ndim, np.float32),
+    )
+
+
+def _on_grid(
+    values: da.Array, grid: GeoBox, name: str, attrs: dict[str, Any], bands: list[str] | None = None
+) -> xr.DataArray:
+    """Give an array the coordinates of a grid, in the terms of odc-geo and rioxarray."""
+    # Geographic grids would be named latitude and longitude otherwise.
+    coords: dict[Any, Any] = dict(xr_coords(grid, dims=("y", "x")))
+    dims = ["y", "x"]
+    if bands is not None:
+        coords["band"] = bands
+        dims.insert(0, "band")
+    array = xr.DataArray(values, coords=coords, dims=dims, name=name, attrs=attrs)
+    array.encoding["grid_mapping"] = "spatial_ref"
+    return array
+
+
+def _is_usable(values: NDArray[np.float32], clear: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.isin(values, clear)
+
+
+def open_lst(
+    path: str | Path,
+    band: int = 1,
+    units: LstUnits = "auto",
+    *,
+    chunks: Chunks | None = None,
+    nodata: float | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+) -> xr.DataArray:
+    """Open land surface temperature on its own grid, lazily.
+
+    Parameters
+    ----------
+    path
+        File with the temperature.
+    band
+        Number of the band, from 1.
+    units
+        ``"K"``, ``"C"``, or ``"auto"``: the band's unit tag, else kelvin, checked on a sample.
+    chunks
+        Pixels along y and x of a dask chunk, one number or (y, x); default 2048.
+    nodata
+        Stored number that marks missing pixels, in place of the file's own tag.
+    scale, offset
+        Value = scale x stored number + offset, in place of the file's own tags.
+
+    Returns
+    -------
+    xarray.DataArray
+        float32 in kelvin, dimensions (y, x), NaN where missing.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened or has no such band. Reading raises it, too.
+    UnitsError
+        If the values cannot be temperatures of the unit given, or of kelvin where none is.
+    GridMismatchError
+        If the file has no CRS, or is rotated or sheared.
+    """
+    (source,) = _selected(describe(path, nodata=nodata), [band], path)
+    if scale is not None:
+        source = replace(source, scale=scale)
+    if offset is not None:
+        source = replace(source, offset=offset)
+    if _units_of(source, units) == "C":
+        source = replace(source, offset=source.offset + _ZERO_CELSIUS)
+    array = _dask(LazyRaster(source, source.geobox), _chunk_shape(chunks))
+    attrs = {"units": "K", "standard_name": "surface_temperature"}
+    return _on_grid(array, source.geobox, "lst", attrs)
+
+
+def _units_of(source: RasterSource, units: LstUnits) -> Literal["K", "C"]:
+    """Decide on kelvin or Celsius, and refuse values that cannot be that."""
+    tag = source.units.strip().lower()
+    known: Literal["K", "C"]
+    if units != "auto":
+        known = units
+    elif tag in _CELSIUS_NAMES:
+        known = "C"
+    else:
+        known = "K"
+    low, high = _KELVIN if known == "K" else _CELSIUS
+    sample = _sample(source)
+    if sample.size == 0:
+        logger.warning("%s: no valid pixel in band %d; units not checked", source.path, source.band)
+    elif not low <= float(np.median(sample)) <= high:
+        raise UnitsError(_units_message(source, units, known, sample))
+    return known
+
+
+def _units_message(
+    source: RasterSource, units: LstUnits, known: str, sample: NDArray[np.float32]
+) -> str:
+    median = float(np.median(sample))
+    if _CELSIUS[0] <= median <= _CELSIUS[1]:
+        remedy = "if they are degrees Celsius, pass --lst-units C"
+    elif _KELVIN[0] <= median <= _KELVIN[1]:
+        remedy = "if they are kelvin, pass --lst-units K"
+    else:
+        remedy = (
+            "they look like stored numbers without scale: give scale and offset "
+            "(Landsat Collection 2 ST: 0.00341802 and 149)"
+        )
+    given = f"--lst-units {units}" + (f", unit tag {source.units!r}" if source.units else "")
+    return (
+        f"band {source.band} of {source.path!r} cannot be "
+        f"{'kelvin' if known == 'K' else 'degrees Celsius'} ({given}): sampled values run from "
+        f"{sample.min():.6g} to {sample.max():.6g}, median {median:.6g}; {remedy}"
+    )
+
+
+def _sample(source: RasterSource) -> NDArray[np.float32]:
+    """Return valid values from a lattice of small windows, else from the first that has any."""
+    lazy = LazyRaster(source, source.geobox)
+    rows, columns = lazy.shape
+    sparse = (
+        lazy[y : y + 32, x : x + 32]
+        for y in np.linspace(0, max(rows - 32, 0), 5, dtype=int).tolist()
+        for x in np.linspace(0, max(columns - 32, 0), 5, dtype=int).tolist()
+    )
+    values = np.concatenate([window[np.isfinite(window)] for window in sparse])
+    if values.size:
+        return values
+    for y in range(0, rows, 512):
+        strip = lazy[y : y + 512, :]
+        if np.isfinite(strip).any():
+            return np.asarray(strip[np.isfinite(strip)])
+    return values
+
+
+def open_mask(
+    path: str | Path,
+    grid: GeoBox,
+    *,
+    clear_values: Sequence[int] | None = None,
+    band: int = 1,
+    chunks: Chunks | None = None,
+) -> xr.DataArray:
+    """Open a mask on a grid, lazily.
+
+    Parameters
+    ----------
+    path
+        File with the mask, on a grid of any resolution and CRS; read with nearest resampling.
+    grid
+        Grid to put the mask on, coarse or fine.
+    clear_values
+        Values of usable pixels. Without it 0 is usable, and anything else and nodata are not.
+    band
+        Number of the band, from 1.
+    chunks
+        Pixels along y and x of a dask chunk, one number or (y, x); default 2048.
+
+    Returns
+    -------
+    xarray.DataArray
+        bool, dimensions (y, x), True where usable; False outside of the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened, has no such band, or declares 0 as nodata and
+        ``clear_values`` is not given, because then no pixel could be usable.
+
+    Notes
+    -----
+    A value in ``clear_values`` is usable even if the file declares it as nodata.
+    """
+    (source,) = _selected(describe(path), [band], path)
+    if clear_values is None and source.nodata == 0:
+        raise InputError(
+            f"the mask {source.path!r} declares 0 as nodata, and 0 is what marks usable pixels; "
+            "say which values are usable, for example --mask-clear 0"
+        )
+    clear = [0] if clear_values is None else list(clear_values)
+    # Values of a mask are codes: neither scaled, nor missing if they are listed.
+    source = replace(source, scale=1.0, offset=0.0)
+    if source.nodata in clear:
+        source = replace(source, nodata=None, masked=False)
+    read = _dask(LazyRaster(source, grid, "nearest"), _chunk_shape(chunks))
+    usable = da.map_blocks(
+        _is_usable,
+        read,
+        clear=np.asarray(clear, np.float32),
+        dtype=np.bool_,
+        meta=np.empty((0, 0), np.bool_),
+    )
+    return _on_grid(usable, grid, "valid", {})

@@ -1,0 +1,205 @@
+"""The recipe for one scene: prepare, train, sharpen its blocks, describe the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.xr import xr_coords
+
+import lstzoom
+from lstzoom.config import SharpenConfig
+from lstzoom.halo import blocks, cut, map_blocks
+from lstzoom.inputs import SceneArrays, prepare
+from lstzoom.kernels.block import BlockSettings, sharpen_block
+from lstzoom.kernels.quality import MEANINGS, QA
+from lstzoom.train import SceneModel, fit_lazily
+from lstzoom.types import YX
+
+ATTRS: Mapping[str, dict[str, Any]] = {
+    "lst": {
+        "long_name": "land surface temperature, sharpened",
+        "standard_name": "surface_temperature",
+        "units": "K",
+    },
+    "qa": {
+        "long_name": "where the value comes from, or why there is none",
+        "flag_values": np.array([flag.value for flag in QA], np.uint8),
+        "flag_meanings": " ".join(MEANINGS[flag] for flag in QA),
+    },
+    "lst_global": {"long_name": "prediction of the global model", "units": "K"},
+    "lst_local": {"long_name": "prediction of the local models", "units": "K"},
+    "local_weight": {"long_name": "share of the local models in the fused prediction", "units": "1"},
+    "residual": {"long_name": "coarse LST minus aggregated prediction, before correction", "units": "K"},
+}
+"""CF attributes of every variable."""
+
+
+def sharpen(
+    vnir: xr.DataArray,
+    lst: xr.DataArray,
+    *,
+    valid: xr.DataArray | None = None,
+    model: SceneModel | None = None,
+    config: SharpenConfig | None = None,
+    ratio: int | None = None,
+) -> xr.Dataset:
+    """Sharpen land surface temperature to the resolution of reflectance.
+
+    Parameters
+    ----------
+    vnir
+        Reflectance, dimensions (band, y, x), any unit and number of bands, missing where not finite.
+        Put on the fine grid if it is not on it.
+    lst
+        Land surface temperature in kelvin, dimensions (y, x), missing where not finite. Its grid owns
+        the geometry: it is never resampled, and the result aggregates to it.
+    valid
+        True where a pixel may be used; dimensions (y, x) on the fine or the coarse grid. What is not
+        valid neither trains nor appears in the result.
+    model
+        From `lstzoom.fit`; by default one is trained on this scene.
+    config
+        Settings; the defaults are meant for every scene.
+    ratio
+        Fine pixels per coarse pixel along a side, 2 or more; by default from the grids.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions (y, x) on the fine grid. ``lst`` (float32, kelvin, NaN where there is none), ``qa``
+        (uint8 flags) and what ``config.outputs`` asks for. Lazy if any input is a dask array: then
+        nothing is read or trained before it is computed, with one task for each block.
+
+    Raises
+    ------
+    InputError
+        If dimensions, sizes or the model do not fit.
+    GridMismatchError
+        If the grids do not overlap or cannot be made to nest.
+    UnitsError
+        If the LST cannot be kelvin.
+
+    Notes
+    -----
+    A fine pixel without valid reflectance under valid LST is interpolated and flagged so. A coarse
+    pixel conserves, ``(mean T^4)^(1/4) = LST`` within 0.01 K, wherever all its fine pixels are given.
+    Results do not depend on the chunks of the inputs, on ``config.chunk`` or on the number of workers.
+
+    References
+    ----------
+    Gao, Kustas & Anderson (2012), A Data Mining Approach for Sharpening Thermal Satellite Imagery over
+    Land, doi:10.3390/rs4113287.
+
+    Examples
+    --------
+    >>> from lstzoom.simulate import simulate_scene
+    >>> scene = simulate_scene((60, 60)).to_xarray()
+    >>> sharp = sharpen(scene.vnir, scene.lst)
+    >>> dict(sharp.sizes), bool(sharp.lst.notnull().all())
+    ({'y': 60, 'x': 60}, True)
+    """
+    config = config or SharpenConfig()
+    scene = prepare(vnir, lst, valid, ratio=ratio)
+    trained: Any = fit_lazily([scene], config) if model is None else model
+    if model is not None:
+        model.check(scene, config)
+    outputs = {"lst": np.dtype(np.float32), "qa": np.dtype(np.uint8)}
+    outputs |= dict.fromkeys(config.outputs, np.dtype(np.float32))
+    if scene.is_lazy:
+        arrays = _lazily(scene, trained, config, outputs)
+    else:
+        arrays = _directly(scene, trained.compute() if model is None else model, config, outputs)
+    return describe(arrays, scene, config)
+
+
+class BlockFunction:
+    """Sharpens one block with a scene's settings; picklable, and the same for equal settings."""
+
+    def __init__(self, config: SharpenConfig, ratio: int, names: tuple[str, ...]) -> None:
+        """Keep the settings; `names` are the outputs wanted."""
+        self.settings = BlockSettings(
+            ratio=ratio,
+            local=config.local,
+            cv_threshold=config.cv_threshold,
+            seed=config.seed,
+            scene=0,
+            calibrated=config.method == "calibrated",
+        )
+        self.names = names
+
+    def __call__(
+        self,
+        bands: NDArray[np.float32],
+        lst: NDArray[np.float32],
+        usable: NDArray[np.bool_] | None,
+        origin: YX,
+        model: SceneModel,
+    ) -> dict[str, NDArray[Any]]:
+        """Sharpen one haloed block; shapes as in `lstzoom.kernels.block.sharpen_block`."""
+        result = sharpen_block(bands, lst, usable, origin, model.model, self.settings)
+        return {name: getattr(result, name) for name in self.names}
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        """Tell this function from one with other settings, in every process alike."""
+        return ("lstzoom.BlockFunction", lstzoom.__version__, repr(self.settings), self.names)
+
+
+def _lazily(
+    scene: SceneArrays, model: Any, config: SharpenConfig, outputs: Mapping[str, np.dtype[Any]]  # noqa: ANN401
+) -> dict[str, da.Array]:
+    ratio = scene.grids.ratio
+    function = BlockFunction(config, ratio, tuple(outputs))
+    fine, coarse = da.asarray(scene.vnir), da.asarray(scene.lst)
+    usable = None if scene.usable is None else da.asarray(scene.usable).rechunk(fine.chunks[1:])
+    return map_blocks(
+        function, fine, coarse, usable, model,
+        ratio=ratio, chunk=config.chunk, halo=function.settings.halo, outputs=outputs,
+    )  # fmt: skip
+
+
+def _directly(
+    scene: SceneArrays, model: SceneModel, config: SharpenConfig, outputs: Mapping[str, np.dtype[Any]]
+) -> dict[str, NDArray[Any]]:
+    ratio = scene.grids.ratio
+    function = BlockFunction(config, ratio, tuple(outputs))
+    out = {name: np.empty(scene.vnir.shape[1:], dtype) for name, dtype in outputs.items()}
+    nan = np.float32(np.nan)
+    for block in blocks(scene.lst.shape, config.chunk, function.settings.halo):
+        fine, coarse = block.span(ratio), block.span()
+        usable = scene.usable
+        results = function(
+            cut(lambda y, x: scene.vnir[:, y, x], scene.vnir.shape, fine, np.dtype(np.float32), nan),
+            cut(lambda y, x: scene.lst[y, x], scene.lst.shape, coarse, np.dtype(np.float32), nan),
+            None if usable is None
+            else cut(lambda y, x: usable[y, x], usable.shape, fine, np.dtype(np.bool_), True),
+            block.origin,
+            model,
+        )  # fmt: skip
+        core = scene.grids.fine_window((block.rows, block.columns))
+        for name, values in results.items():
+            out[name][core] = values
+    return out
+
+
+def describe(arrays: Mapping[str, Any], scene: SceneArrays, config: SharpenConfig) -> xr.Dataset:
+    """Give arrays on the fine grid their coordinates, CRS and attributes."""
+    coords: dict[Any, Any] = dict(xr_coords(scene.grids.fine, dims=("y", "x")))
+    variables = {name: (("y", "x"), values, dict(ATTRS[name])) for name, values in arrays.items()}
+    dataset = xr.Dataset(variables, coords=coords)
+    for name in variables:
+        dataset[name].encoding["grid_mapping"] = "spatial_ref"
+    dataset.attrs = {
+        "Conventions": "CF-1.11",
+        "title": "Land surface temperature sharpened with reflectance",
+        "source": f"lstzoom {lstzoom.__version__}",
+        "lstzoom_method": config.method,
+        "lstzoom_ratio": scene.grids.ratio,
+        "lstzoom_bands": ", ".join(scene.bands),
+        "lstzoom_seed": config.seed,
+    }
+    return dataset
