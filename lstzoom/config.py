@@ -36,19 +36,27 @@ class TreeConfig(_Settings):
 class WindowConfig(_Settings):
     """The lattice of local windows, in coarse pixels, anchored to the origin of the coarse grid."""
 
-    stride: int = Field(16, ge=2, le=512, description="Distance of window centres; a window predicts 2 strides.")
-    extension: int = Field(8, ge=0, le=512, description="Pixels around a window that only train.")
-    min_samples: int = Field(64, ge=2, description="With fewer samples a window leaves its part to the global model.")
+    stride: int = Field(
+        default=16, ge=2, le=512, description="Distance of window centres; a window predicts 2 strides."
+    )
+    extension: int = Field(default=8, ge=0, le=512, description="Pixels around a window that only train.")
+    min_samples: int = Field(
+        default=64, ge=2, description="With fewer samples a window leaves its part to the global model."
+    )
 
 
 class SampleConfig(_Settings):
     """The sample that trains the global model; bounded whatever the scene."""
 
-    patch: int = Field(96, ge=16, le=1024, description="Side of a sampled patch of the scene, coarse pixels.")
-    max_patches: int = Field(64, ge=1, description="Patches visited in a run, over all its scenes.")
-    levels: int = Field(32768, ge=256, description="Rows that train the level view.")
-    details: int = Field(65536, ge=256, description="Rows that train the detail view.")
-    per_stratum: int = Field(256, ge=0, description="Rows that each temperature class of 2 K keeps at least.")
+    patch: int = Field(
+        default=96, ge=16, le=1024, description="Side of a sampled patch of the scene, coarse pixels."
+    )
+    max_patches: int = Field(default=64, ge=1, description="Patches visited in a run, over all its scenes.")
+    levels: int = Field(default=32768, ge=256, description="Rows that train the level view.")
+    details: int = Field(default=65536, ge=256, description="Rows that train the detail view.")
+    per_stratum: int = Field(
+        default=256, ge=0, description="Rows that each temperature class of 2 K keeps at least."
+    )
 
 
 class SharpenConfig(_Settings):
@@ -60,15 +68,19 @@ class SharpenConfig(_Settings):
     16
     """
 
-    seed: int = Field(0, ge=0, lt=2**32, description="Seed of all hashes; same seed, same result.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of all hashes; same seed, same result.")
     method: Literal["calibrated", "published"] = Field(
-        "calibrated",
+        default="calibrated",
         description="'calibrated' learns how much detail to believe; 'published' is the method of Gao et al. "
         "(2012) with an exact residual correction, which believes all of it.",
     )
-    outputs: tuple[OutputName, ...] = Field((), description="Further variables in the result.")
-    chunk: int = Field(256, ge=1, description="Side of a block in coarse pixels; a multiple of windows.stride.")
-    cv_threshold: float = Field(0.1, gt=0, description="CV of reflectance up to which a sample has full weight.")
+    outputs: tuple[OutputName, ...] = Field(default=(), description="Further variables in the result.")
+    chunk: int = Field(
+        default=256, ge=1, description="Side of a block in coarse pixels; a multiple of windows.stride."
+    )
+    cv_threshold: float = Field(
+        default=0.1, gt=0, description="CV of reflectance up to which a sample has full weight."
+    )
     windows: WindowConfig = WindowConfig()
     local_trees: TreeConfig = TreeConfig(trees=6, max_depth=6, min_leaf=5, feature_share=0.7)
     level_trees: TreeConfig = TreeConfig(trees=8, max_depth=10, min_leaf=10, feature_share=0.5)

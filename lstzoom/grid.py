@@ -306,9 +306,7 @@ def _outline(lst: GeoBox, vnir: GeoBox) -> Geometry | None:
     column = np.concatenate([edge, np.ones_like(edge), edge[::-1], np.zeros_like(edge)])
     row = np.roll(column, _OUTLINE_POINTS)
     left, bottom, right, top = lst.boundingbox.bbox
-    x, y = lst.crs.transformer_to_crs(vnir.crs)(
-        left + (right - left) * column, top + (bottom - top) * row
-    )
+    x, y = lst.crs.transformer_to_crs(vnir.crs)(left + (right - left) * column, top + (bottom - top) * row)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
     return polygon(list(zip(x.tolist(), y.tolist(), strict=True)), vnir.crs)

@@ -6,13 +6,14 @@ what it needs. What lies outside the scene is missing, so no block is special.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
@@ -48,7 +49,10 @@ class Block:
         ratio
             1 for the coarse grid, the ratio of the grids for the fine one.
         """
-        y, x = (slice((s.start - self.halo) * ratio, (s.stop + self.halo) * ratio) for s in (self.rows, self.columns))
+        y, x = (
+            slice((s.start - self.halo) * ratio, (s.stop + self.halo) * ratio)
+            for s in (self.rows, self.columns)
+        )
         return y, x
 
 
@@ -73,25 +77,15 @@ def blocks(shape: tuple[int, int], chunk: int, halo: int) -> Iterator[Block]:
             yield Block(slice(y, min(y + chunk, shape[0])), slice(x, min(x + chunk, shape[1])), halo)
 
 
-def cut(
-    read: Callable[[slice, slice], NDArray[Any]],
-    shape: tuple[int, ...],
-    span: tuple[slice, slice],
-    dtype: np.dtype[Any],
-    outside: object,
-) -> NDArray[Any]:
-    """Read a span that may reach outside the scene.
+def cut(array: NDArray[Any], span: tuple[slice, slice], *, outside: object) -> NDArray[Any]:
+    """Cut a span that may reach outside the scene.
 
     Parameters
     ----------
-    read
-        Reads rows and columns inside the scene; leading axes come along.
-    shape
-        Of the whole array.
+    array
+        The scene, shape (..., rows, columns).
     span
         Rows and columns wanted.
-    dtype
-        Of the result.
     outside
         Value outside of the scene.
 
@@ -99,13 +93,7 @@ def cut(
     -------
     ndarray of shape ``(*leading axes, rows, columns)``
     """
-    size = tuple(s.stop - s.start for s in span)
-    inside = tuple(slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(span, shape[-2:], strict=True))
-    out = np.full((*shape[:-2], *size), outside, dtype)
-    if all(s.start < s.stop for s in inside):
-        at = tuple(slice(i.start - s.start, i.stop - s.start) for i, s in zip(inside, span, strict=True))
-        out[..., at[0], at[1]] = read(*inside)
-    return out
+    return _Pieces(span, ((0,), (0,))).join([[array]], outside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +123,7 @@ class _Pieces:
 
 
 def _touched(chunks: tuple[int, ...], s: slice) -> tuple[range, tuple[int, ...]]:
-    """Indices of the chunks that a slice touches, and where they start."""
+    """Find the chunks that a slice touches, and where they start."""
     edges = np.concatenate([[0], np.cumsum(chunks)])
     first = int(np.searchsorted(edges, max(s.start, 0), side="right")) - 1
     last = int(np.searchsorted(edges, min(s.stop, edges[-1]), side="left"))
@@ -143,11 +131,50 @@ def _touched(chunks: tuple[int, ...], s: slice) -> tuple[range, tuple[int, ...]]
 
 
 def _keys_of(array: da.Array, span: tuple[slice, slice]) -> tuple[list[list[tuple[Any, ...]]], _Pieces]:
-    (ys, y_starts), (xs, x_starts) = (
-        _touched(c, s) for c, s in zip(array.chunks[-2:], span, strict=True)
-    )
+    (ys, y_starts), (xs, x_starts) = (_touched(c, s) for c, s in zip(array.chunks[-2:], span, strict=True))
     lead = (0,) * (array.ndim - 2)
     return [[(array.name, *lead, i, j) for j in xs] for i in ys], _Pieces(span, (y_starts, x_starts))
+
+
+BlockTask: TypeAlias = Callable[..., Any]
+"""Function of fine block (band, y, x), coarse block (y, x), mask block or None, origin (`YX`) and an
+argument that all blocks share."""
+
+
+def run_block(
+    function: BlockTask,
+    fine: NDArray[np.float32],
+    coarse: NDArray[np.float32],
+    usable: NDArray[np.bool_] | None,
+    argument: object,
+    block: Block,
+    ratio: int,
+) -> Any:  # noqa: ANN401  (whatever the function returns)
+    """Run a function on one block of arrays in memory.
+
+    Parameters
+    ----------
+    function
+        See `BlockTask`.
+    fine, coarse, usable
+        The scene; shapes as for `map_blocks`.
+    argument
+        Handed to the function.
+    block
+        The block.
+    ratio
+        Fine pixels per coarse pixel.
+
+    Returns
+    -------
+    What the function returns.
+    """
+    nan = np.float32(np.nan)
+    mask = None if usable is None else cut(usable, block.span(ratio), outside=True)
+    return function(
+        cut(fine, block.span(ratio), outside=nan), cut(coarse, block.span(), outside=nan),
+        mask, block.origin, argument,
+    )  # fmt: skip
 
 
 def _run(
@@ -157,17 +184,78 @@ def _run(
     argument: object,
     pieces: tuple[_Pieces, _Pieces],
     block: Block,
-    function: Callable[..., Mapping[str, NDArray[Any]]],
-) -> Mapping[str, NDArray[Any]]:
+    function: BlockTask,
+) -> Any:  # noqa: ANN401
     """Body of the one task of a block."""
+    nan = np.float32(np.nan)
     mask = None if usable is None else pieces[0].join(usable, outside=True)
     return function(
-        pieces[0].join(fine, outside=np.float32(np.nan)),
-        pieces[1].join(coarse, outside=np.float32(np.nan)),
-        mask,
-        block.origin,
-        argument,
+        pieces[0].join(fine, outside=nan), pieces[1].join(coarse, outside=nan), mask, block.origin, argument
     )
+
+
+def _layer(
+    name: str,
+    function: BlockTask,
+    fine: da.Array,
+    coarse: da.Array,
+    usable: da.Array | None,
+    argument: Any,  # noqa: ANN401  (a value, or a dask Delayed)
+    numbered: Iterable[tuple[tuple[int, ...], Block]],
+    ratio: int,
+) -> HighLevelGraph:
+    """Graph with one task ``(name, *number)`` for every block."""
+    if usable is not None and usable.chunks != fine.chunks[1:]:
+        raise AssertionError("the mask must be chunked as the fine bands are")
+    lazy = isinstance(argument, Delayed)
+    handed = argument.key if lazy else argument
+    tasks: dict[Any, Any] = {}
+    for number, block in numbered:
+        fine_keys, fine_pieces = _keys_of(fine, block.span(ratio))
+        coarse_keys, coarse_pieces = _keys_of(coarse, block.span())
+        mask_keys = None if usable is None else _keys_of(usable, block.span(ratio))[0]
+        pieces = (fine_pieces, coarse_pieces)
+        tasks[name, *number] = (_run, fine_keys, coarse_keys, mask_keys, handed, pieces, block, function)
+    needed: list[Any] = [a for a in (fine, coarse, usable, argument if lazy else None) if a is not None]
+    return HighLevelGraph.from_collections(name, tasks, dependencies=needed)
+
+
+def delay_blocks(
+    function: BlockTask,
+    fine: da.Array,
+    coarse: da.Array,
+    usable: da.Array | None,
+    argument: Any,  # noqa: ANN401
+    some: Sequence[Block],
+    *,
+    ratio: int,
+) -> list[Delayed]:
+    """Run a function on some blocks, lazily, in one task per block.
+
+    Parameters
+    ----------
+    function, fine, coarse, usable, argument, ratio
+        As for `map_blocks`; the function may return anything.
+    some
+        The blocks.
+
+    Returns
+    -------
+    list of Delayed
+        One result for each block.
+    """
+    fine = fine.rechunk({0: -1})
+    name = f"lstzoom-some-{_token(function, fine, coarse, usable, argument, ratio, tuple(some))}"
+    numbered = (((k,), block) for k, block in enumerate(some))
+    graph = _layer(name, function, fine, coarse, usable, argument, numbered, ratio)
+    return [Delayed((name, k), graph, layer=name) for k in range(len(some))]
+
+
+def _token(
+    function: BlockTask, fine: da.Array, coarse: da.Array, usable: da.Array | None, *rest: object
+) -> str:
+    names = (fine.name, coarse.name, None if usable is None else usable.name)
+    return str(tokenize(function, names, *rest))
 
 
 def _pick(results: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
@@ -175,7 +263,7 @@ def _pick(results: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
 
 
 def map_blocks(
-    function: Callable[..., Mapping[str, NDArray[Any]]],
+    function: BlockTask,
     fine: da.Array,
     coarse: da.Array,
     usable: da.Array | None,
@@ -191,8 +279,7 @@ def map_blocks(
     Parameters
     ----------
     function
-        Takes fine block (band, y, x), coarse block (y, x), mask block or None, origin (`YX`) and
-        `argument`; returns a mapping from output name to the fine core.
+        See `BlockTask`; returns a mapping from output name to the fine core.
     fine
         Shape (band, h * ratio, w * ratio).
     coarse
@@ -214,27 +301,14 @@ def map_blocks(
     """
     # The bands of a block are needed together.
     fine = fine.rechunk({0: -1})
-    token = tokenize(function, fine.name, coarse.name, usable.name if usable is not None else None,
-                     argument, ratio, chunk, halo)  # fmt: skip
-    name = f"lstzoom-block-{token}"
-    graph: dict[Any, Any] = {}
-    lazy = hasattr(argument, "__dask_graph__")
-    handed = argument.key if lazy else argument
-    for block in blocks(coarse.shape, chunk, halo):
-        fine_keys, fine_pieces = _keys_of(fine, block.span(ratio))
-        coarse_keys, coarse_pieces = _keys_of(coarse, block.span())
-        mask_keys = None
-        if usable is not None:
-            mask_keys, mask_pieces = _keys_of(usable, block.span(ratio))
-            if mask_pieces != fine_pieces:
-                raise AssertionError("the mask must be chunked as the fine bands are")
-        index = (name, block.rows.start // chunk, block.columns.start // chunk)
-        graph[index] = (
-            _run, fine_keys, coarse_keys, mask_keys, handed, (fine_pieces, coarse_pieces), block, function,
-        )  # fmt: skip
-    depends = [a for a in (fine, coarse, usable, argument if lazy else None) if a is not None]
-    whole = HighLevelGraph.from_collections(name, graph, dependencies=depends)
-    return {key: _output(whole, name, key, dtype, coarse.shape, ratio, chunk) for key, dtype in outputs.items()}
+    name = f"lstzoom-block-{_token(function, fine, coarse, usable, argument, ratio, chunk, halo)}"
+    numbered = (
+        ((b.rows.start // chunk, b.columns.start // chunk), b) for b in blocks(coarse.shape, chunk, halo)
+    )
+    whole = _layer(name, function, fine, coarse, usable, argument, numbered, ratio)
+    return {
+        key: _output(whole, name, key, dtype, coarse.shape, ratio, chunk) for key, dtype in outputs.items()
+    }
 
 
 def _output(
@@ -248,14 +322,12 @@ def _output(
 ) -> da.Array:
     """Dask array of one output of all blocks."""
     name = f"{key}-{source}"
-    chunks = tuple(
-        tuple(min(chunk, n - start) * ratio for start in range(0, n, chunk)) for n in shape
-    )
+    chunks = tuple(tuple(min(chunk, n - start) * ratio for start in range(0, n, chunk)) for n in shape)
     layer = {
         (name, i, j): (_pick, (source, i, j), key)
         for i in range(len(chunks[0]))
         for j in range(len(chunks[1]))
     }
-    layers = {**whole.layers, name: layer}
+    layers: dict[str, Any] = {**whole.layers, name: layer}
     dependencies = {**whole.dependencies, name: {source}}
     return da.Array(HighLevelGraph(layers, dependencies), name, chunks, dtype=dtype)

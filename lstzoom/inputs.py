@@ -45,6 +45,12 @@ class SceneArrays:
         """Whether any of the arrays is a dask array."""
         return any(isinstance(a, da.Array) for a in (self.vnir, self.lst, self.usable))
 
+    def lazy(self) -> tuple[da.Array, da.Array, da.Array | None]:
+        """Return bands, LST and mask as dask arrays, the mask chunked as the bands are."""
+        vnir, lst = da.asarray(self.vnir), da.asarray(self.lst)
+        usable = None if self.usable is None else da.asarray(self.usable).rechunk(vnir.chunks[1:])
+        return vnir, lst, usable
+
 
 def prepare(
     vnir: xr.DataArray, lst: xr.DataArray, valid: xr.DataArray | None = None, *, ratio: int | None = None
@@ -97,7 +103,9 @@ def prepare(
 def _plane(array: xr.DataArray, name: str) -> xr.DataArray:
     """Two-dimensional array with dimensions (y, x)."""
     if not isinstance(array, xr.DataArray):
-        raise InputError(f"{name} is a {type(array).__name__}; give an xarray.DataArray with dimensions (y, x)")
+        raise InputError(
+            f"{name} is a {type(array).__name__}; give an xarray.DataArray with dimensions (y, x)"
+        )
     array = array.squeeze(drop=True) if array.ndim > 2 else array
     if array.ndim != 2:
         raise InputError(f"{name} has dimensions {array.dims}; it needs (y, x): select one band and one time")
@@ -129,7 +137,8 @@ def _mask(valid: xr.DataArray, grids: GridPair) -> NDArray[np.bool_] | da.Array:
     valid = north_up(_plane(valid, "valid"))
     if valid.dtype != np.bool_:
         raise InputError(
-            f"valid has dtype {valid.dtype}; give booleans, True where a pixel may be used, for example scl.isin([4, 5, 6])"
+            f"valid has dtype {valid.dtype}; give booleans, True where a pixel may be used, "
+            "for example scl.isin([4, 5, 6])"
         )
     if valid.shape == grids.fine.shape:
         return valid.data
@@ -156,6 +165,6 @@ def _require_kelvin(lst: xr.DataArray) -> None:
     finite = values[np.isfinite(values)]
     if finite.size and not _KELVIN[0] <= float(np.median(finite)) <= _KELVIN[1]:
         raise UnitsError(
-            f"the median LST is {np.median(finite):.1f}, but kelvin are needed; add 273.15 to Celsius, apply the "
-            "file's scale and offset, and set its nodata value to NaN"
+            f"the median LST is {np.median(finite):.1f}, but kelvin are needed; add 273.15 to Celsius, "
+            "apply the file's scale and offset, and set its nodata value to NaN"
         )

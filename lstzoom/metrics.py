@@ -168,9 +168,7 @@ def detail_r2(pred: ArrayLike, truth: ArrayLike, ratio: int) -> float:
     return 1.0 - float(np.sum((wanted[common] - got[common]) ** 2)) / total
 
 
-def ssim(
-    pred: ArrayLike, truth: ArrayLike, *, sigma: float = 1.5, data_range: float | None = None
-) -> float:
+def ssim(pred: ArrayLike, truth: ArrayLike, *, sigma: float = 1.5, data_range: float | None = None) -> float:
     """Structural similarity (Wang et al. 2004) with a Gaussian window that skips missing pixels.
 
     Both images are first shifted by the truth's minimum, so that the luminance term is not swamped
@@ -199,9 +197,7 @@ def ssim(
     span = float(y[valid].max() - low) if data_range is None else data_range
     if span <= 0.0:
         return float("nan")
-    similarity = _ssim_map(
-        np.where(valid, x - low, 0.0), np.where(valid, y - low, 0.0), valid, sigma, span
-    )
+    similarity = _ssim_map(np.where(valid, x - low, 0.0), np.where(valid, y - low, 0.0), valid, sigma, span)
     return float(similarity[valid].mean())
 
 
@@ -324,12 +320,8 @@ def seam(
     others = jumps[1:]
     spread = float(others.std(ddof=1))
     excess = float(jumps[0] - others.mean())
-    z_score = (
-        excess / spread if spread > 0.0 else float(np.sign(excess)) * np.inf if excess else 0.0
-    )
-    return Seam(
-        float(jumps[0] / others.mean()) if others.mean() > 0.0 else float("nan"), float(z_score)
-    )
+    z_score = excess / spread if spread > 0.0 else float(np.sign(excess)) * np.inf if excess else 0.0
+    return Seam(float(jumps[0] / others.mean()) if others.mean() > 0.0 else float("nan"), float(z_score))
 
 
 def _lattice_jumps(
@@ -406,8 +398,7 @@ def score(
     }
     seen_truth = np.where(compared, truth, np.nan)
     rows = {
-        key: _figures(value, seen_truth, truth, coarse, ratio)
-        | {"coverage": coverage(value, wanted)}
+        key: _figures(value, seen_truth, truth, coarse, ratio) | {"coverage": coverage(value, wanted)}
         for key, value in methods.items()
     }
     reference = rows["bicubic"]["rmse"]
@@ -470,9 +461,7 @@ def _common(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool
     return np.isfinite(x) & np.isfinite(y)
 
 
-def _over_common(
-    pred: ArrayLike, truth: ArrayLike, figure: Callable[[NDArray[np.float64]], float]
-) -> float:
+def _over_common(pred: ArrayLike, truth: ArrayLike, figure: Callable[[NDArray[np.float64]], float]) -> float:
     error = np.asarray(pred, np.float64) - np.asarray(truth, np.float64)
     error = error[np.isfinite(error)]
     return figure(error) if error.size else float("nan")

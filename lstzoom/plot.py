@@ -99,17 +99,11 @@ def before_after(
         _Panel(f"LST sharpened, {_metres(size)}", above, above.shape),
     ]
     if truth is not None:
-        panels.append(
-            _Panel(f"LST truth, {_metres(size)}", _same_shape(truth, above, "truth"), above.shape)
-        )
+        panels.append(_Panel(f"LST truth, {_metres(size)}", _same_shape(truth, above, "truth"), above.shape))
     if rgb is not None:
-        panels.insert(
-            0, _Panel(f"VNIR, {_metres(size)}", _stretch(rgb, above), above.shape, kelvin=False)
-        )
+        panels.insert(0, _Panel(f"VNIR, {_metres(size)}", _stretch(rgb, above), above.shape, kelvin=False))
     low, high = _range([p.image for p in panels if p.kelvin])
-    window = (
-        _busiest(above if truth is None else np.asarray(truth), ratio) if zoom is None else zoom
-    )
+    window = _busiest(above if truth is None else np.asarray(truth), ratio) if zoom is None else zoom
     return _draw(panels, _Scale("inferno", low, high, "LST (K)"), window, size, Path(path))
 
 
@@ -150,8 +144,7 @@ def error_maps(
     reference = np.asarray(truth, np.float64)
     errors = {name: _same_shape(pred, reference, name) - reference for name, pred in preds.items()}
     panels = [
-        _Panel(f"{name}: RMSE {_rms(error):.2f} K", error, reference.shape)
-        for name, error in errors.items()
+        _Panel(f"{name}: RMSE {_rms(error):.2f} K", error, reference.shape) for name, error in errors.items()
     ]
     low, high = _range(list(errors.values()))
     reach = max(abs(low), abs(high), 0.1)
@@ -170,9 +163,7 @@ def _draw(
     rows, cols = (part.indices(n)[:2] for part, n in zip(window, panels[0].shape, strict=True))
     if rows[0] >= rows[1] or cols[0] >= cols[1]:
         raise InputError(f"zoom {window!r} holds no pixel of a grid of {panels[0].shape}.")
-    figure = figure_module.Figure(
-        figsize=_figure_size(panels, rows, cols), dpi=150, layout="constrained"
-    )
+    figure = figure_module.Figure(figsize=_figure_size(panels, rows, cols), dpi=150, layout="constrained")
     axes = figure.subplots(
         2,
         len(panels),
@@ -330,18 +321,14 @@ def _stretch(rgb: ArrayLike, fine: NDArray[Any]) -> NDArray[np.float32]:
     """
     image = np.moveaxis(np.asarray(rgb, np.float32), 0, -1)
     if image.shape != (*fine.shape, 3):
-        raise InputError(
-            f"rgb must have shape (3, {fine.shape[0]}, {fine.shape[1]}), not {np.shape(rgb)}."
-        )
+        raise InputError(f"rgb must have shape (3, {fine.shape[0]}, {fine.shape[1]}), not {np.shape(rgb)}.")
     seen = _thin(image)
     seen = seen[np.isfinite(seen).all(-1)]
     if not len(seen):
         raise InputError("rgb has no valid pixel; leave it out.")
     low, high = np.percentile(seen, [0.5, 99]).astype(np.float32)
     scaled = np.clip((image - low) / np.maximum(high - low, 1e-6), 0.0, 1.0) ** 0.7
-    return np.where(np.isfinite(image).all(-1, keepdims=True), scaled, np.float32(0.72)).astype(
-        np.float32
-    )
+    return np.where(np.isfinite(image).all(-1, keepdims=True), scaled, np.float32(0.72)).astype(np.float32)
 
 
 def _rms(error: NDArray[np.float64]) -> float:

@@ -185,8 +185,7 @@ def _geobox_of(dataset: Any, path: str) -> tuple[GeoBox, bool]:  # noqa: ANN401
     affine, shape = dataset.transform, YX(*dataset.shape)
     if dataset.crs is None:
         raise GridMismatchError(
-            f"{path!r} (shape {shape.y} x {shape.x}) has no CRS; set it with "
-            "gdal_edit.py -a_srs EPSG:..."
+            f"{path!r} (shape {shape.y} x {shape.x}) has no CRS; set it with gdal_edit.py -a_srs EPSG:..."
         )
     if affine.is_identity or affine.a <= 0 or is_sheared(affine, shape):
         raise GridMismatchError(
@@ -252,18 +251,16 @@ class Sampling(NamedTuple):
     separable: bool
 
     def read_span(self, shape: YX) -> tuple[slice, slice]:
+        """Rows and columns of a source of that shape that are needed."""
         return slice(*self.rows.span(shape.y)), slice(*self.columns.span(shape.x))
 
     def apply(self, data: NDArray[np.float32], origin: YX) -> NDArray[np.float32]:
+        """Resample a part of the source that begins at `origin`."""
         resample = resample_axes if self.separable else resample_points
-        return resample(
-            data, shifted(self.rows, origin.y), shifted(self.columns, origin.x), self.method
-        )
+        return resample(data, shifted(self.rows, origin.y), shifted(self.columns, origin.x), self.method)
 
 
-def sampling(
-    source: GeoBox, target: GeoBox, resampling: Resampling, rows: slice, columns: slice
-) -> Sampling:
+def sampling(source: GeoBox, target: GeoBox, resampling: Resampling, rows: slice, columns: slice) -> Sampling:
     """Find the source positions of a window; only the whole grids decide how."""
     if source.crs != target.crs:
         return _sampling_across_crs(source, target, resampling, rows, columns)
@@ -323,9 +320,7 @@ def _source_position(
     assert source.crs is not None  # noqa: S101  (refused when the source was described)
     assert target.crs is not None  # noqa: S101  (refused by LazyRaster)
     to_source = target.crs.transformer_to_crs(source.crs)
-    x, y = to_source(
-        target.affine.c + target.affine.a * column, target.affine.f + target.affine.e * row
-    )
+    x, y = to_source(target.affine.c + target.affine.a * column, target.affine.f + target.affine.e * row)
     return (x - source.affine.c) / source.affine.a, (y - source.affine.f) / source.affine.e
 
 
@@ -481,17 +476,15 @@ def _read_into(
         with _opened(path) as dataset:
             for top, bottom in _strips(geobox, grid, rows, columns):
                 strip = slice(rows.start + top, rows.start + bottom)
-                sampling = sampling(geobox, grid, resampling, strip, columns)
-                span = sampling.read_span(YX(*geobox.shape))
+                how = sampling(geobox, grid, resampling, strip, columns)
+                span = how.read_span(YX(*geobox.shape))
                 origin = YX(span[0].start, span[1].start)
                 for k in bands:
                     data = _read_window(dataset, sources[k], *span)
-                    out[k, top:bottom] = sampling.apply(data, origin)
+                    out[k, top:bottom] = how.apply(data, origin)
 
 
-def _strips(
-    source: GeoBox, target: GeoBox, rows: slice, columns: slice
-) -> Iterator[tuple[int, int]]:
+def _strips(source: GeoBox, target: GeoBox, rows: slice, columns: slice) -> Iterator[tuple[int, int]]:
     """Cut the rows of a window so that one strip needs a bounded number of source pixels."""
     count, across = rows.stop - rows.start, columns.stop - columns.start
     step = count
@@ -607,9 +600,7 @@ def _sources(
     paths: str | Path | Sequence[str | Path], bands: Sequence[int] | None, nodata: float | None
 ) -> tuple[RasterSource, ...]:
     many = [paths] if isinstance(paths, str | Path) else list(paths)
-    found = [
-        source for path in many for source in _selected(describe(path, nodata=nodata), bands, path)
-    ]
+    found = [source for path in many for source in _selected(describe(path, nodata=nodata), bands, path)]
     if not found:
         raise InputError("no band was given; name at least one file")
     return tuple(found)
@@ -632,9 +623,7 @@ def _band_names(sources: Sequence[RasterSource]) -> list[str]:
     names = [source.description or _stem(source, sources) for source in sources]
     if len(set(names)) < len(names):
         names = [
-            f"{Path(source.path).stem}_{name}"
-            if names.count(name) > 1 and source.description
-            else name
+            f"{Path(source.path).stem}_{name}" if names.count(name) > 1 and source.description else name
             for source, name in zip(sources, names, strict=True)
         ]
     taken: set[str] = set()
@@ -765,9 +754,7 @@ def _units_of(source: RasterSource, units: LstUnits) -> Literal["K", "C"]:
     return known
 
 
-def _units_message(
-    source: RasterSource, units: LstUnits, known: str, sample: NDArray[np.float32]
-) -> str:
+def _units_message(source: RasterSource, units: LstUnits, known: str, sample: NDArray[np.float32]) -> str:
     median = float(np.median(sample))
     if _CELSIUS[0] <= median <= _CELSIUS[1]:
         remedy = "if they are degrees Celsius, pass --lst-units C"

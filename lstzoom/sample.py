@@ -157,7 +157,10 @@ def choose_patches(shape: tuple[int, int], *, side: int, limit: int, seed: int, 
         for j in range(counts.x)
     }
     chosen = sorted(keys, key=keys.__getitem__)[:limit]
-    return [Patch(*(slice(k * side, min((k + 1) * side, n)) for k, n in zip(p, shape, strict=True))) for p in chosen]
+    return [
+        Patch(*(slice(k * side, min((k + 1) * side, n)) for k, n in zip(p, shape, strict=True)))
+        for p in chosen
+    ]
 
 
 def choose_phases(patch: int, ratio: int, *, count: int, seed: int, scene: int) -> list[YX]:

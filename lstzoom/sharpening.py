@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -13,11 +12,11 @@ from odc.geo.xr import xr_coords
 
 import lstzoom
 from lstzoom.config import SharpenConfig
-from lstzoom.halo import blocks, cut, map_blocks
+from lstzoom.halo import blocks, map_blocks, run_block
 from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.block import BlockSettings, sharpen_block
 from lstzoom.kernels.quality import MEANINGS, QA
-from lstzoom.train import SceneModel, fit_lazily
+from lstzoom.train import SceneModel, train
 from lstzoom.types import YX
 
 ATTRS: Mapping[str, dict[str, Any]] = {
@@ -105,15 +104,12 @@ def sharpen(
     """
     config = config or SharpenConfig()
     scene = prepare(vnir, lst, valid, ratio=ratio)
-    trained: Any = fit_lazily([scene], config) if model is None else model
     if model is not None:
         model.check(scene, config)
-    outputs = {"lst": np.dtype(np.float32), "qa": np.dtype(np.uint8)}
+    trained = model or train([scene], config)
+    outputs: dict[str, np.dtype[Any]] = {"lst": np.dtype(np.float32), "qa": np.dtype(np.uint8)}
     outputs |= dict.fromkeys(config.outputs, np.dtype(np.float32))
-    if scene.is_lazy:
-        arrays = _lazily(scene, trained, config, outputs)
-    else:
-        arrays = _directly(scene, trained.compute() if model is None else model, config, outputs)
+    arrays = (_lazily if scene.is_lazy else _directly)(scene, trained, config, outputs)
     return describe(arrays, scene, config)
 
 
@@ -127,7 +123,6 @@ class BlockFunction:
             local=config.local,
             cv_threshold=config.cv_threshold,
             seed=config.seed,
-            scene=0,
             calibrated=config.method == "calibrated",
         )
         self.names = names
@@ -150,37 +145,26 @@ class BlockFunction:
 
 
 def _lazily(
-    scene: SceneArrays, model: Any, config: SharpenConfig, outputs: Mapping[str, np.dtype[Any]]  # noqa: ANN401
-) -> dict[str, da.Array]:
-    ratio = scene.grids.ratio
-    function = BlockFunction(config, ratio, tuple(outputs))
-    fine, coarse = da.asarray(scene.vnir), da.asarray(scene.lst)
-    usable = None if scene.usable is None else da.asarray(scene.usable).rechunk(fine.chunks[1:])
+    scene: SceneArrays,
+    model: Any,  # noqa: ANN401  (a SceneModel or its Delayed)
+    config: SharpenConfig,
+    outputs: Mapping[str, np.dtype[Any]],
+) -> Mapping[str, Any]:
+    function = BlockFunction(config, scene.grids.ratio, tuple(outputs))
     return map_blocks(
-        function, fine, coarse, usable, model,
-        ratio=ratio, chunk=config.chunk, halo=function.settings.halo, outputs=outputs,
+        function, *scene.lazy(), model,
+        ratio=scene.grids.ratio, chunk=config.chunk, halo=function.settings.halo, outputs=outputs,
     )  # fmt: skip
 
 
 def _directly(
     scene: SceneArrays, model: SceneModel, config: SharpenConfig, outputs: Mapping[str, np.dtype[Any]]
-) -> dict[str, NDArray[Any]]:
-    ratio = scene.grids.ratio
-    function = BlockFunction(config, ratio, tuple(outputs))
+) -> Mapping[str, Any]:
+    function = BlockFunction(config, scene.grids.ratio, tuple(outputs))
     out = {name: np.empty(scene.vnir.shape[1:], dtype) for name, dtype in outputs.items()}
-    nan = np.float32(np.nan)
     for block in blocks(scene.lst.shape, config.chunk, function.settings.halo):
-        fine, coarse = block.span(ratio), block.span()
-        usable = scene.usable
-        results = function(
-            cut(lambda y, x: scene.vnir[:, y, x], scene.vnir.shape, fine, np.dtype(np.float32), nan),
-            cut(lambda y, x: scene.lst[y, x], scene.lst.shape, coarse, np.dtype(np.float32), nan),
-            None if usable is None
-            else cut(lambda y, x: usable[y, x], usable.shape, fine, np.dtype(np.bool_), True),
-            block.origin,
-            model,
-        )  # fmt: skip
         core = scene.grids.fine_window((block.rows, block.columns))
+        results = run_block(function, scene.vnir, scene.lst, scene.usable, model, block, scene.grids.ratio)
         for name, values in results.items():
             out[name][core] = values
     return out

@@ -148,9 +148,7 @@ class Scene:
     def to_xarray(self) -> SceneArrays:
         """Give the arrays coordinates, a CRS, units and names; the data are shared, not copied."""
 
-        def wrap(
-            data: Array, box: GeoBox, name: str, attrs: dict[str, Any], **leading: Any
-        ) -> xr.DataArray:
+        def wrap(data: Array, box: GeoBox, name: str, attrs: dict[str, Any], **leading: Any) -> xr.DataArray:
             coords: dict[Any, Any] = {**leading, **xr_coords(box)}
             array = xr.DataArray(data, coords, (*leading, "y", "x"), name, attrs)
             # In the encoding, where xarray, odc-geo and rioxarray look for it and write it from.
@@ -217,14 +215,10 @@ def simulate_scene(
         at = (start.y + rows.start, start.x + cols.start)
         size = (rows.stop - rows.start, cols.stop - cols.start)
         vnir[:, rows, cols], truth[rows, cols] = simulate_tile(at, size, landscape)
-    return Scene(
-        vnir, truth, area_mean_radiance(truth, ratio), _geobox(shape, start), ratio, landscape
-    )
+    return Scene(vnir, truth, area_mean_radiance(truth, ratio), _geobox(shape, start), ratio, landscape)
 
 
-def simulate_plume(
-    shape: tuple[int, int] = (600, 600), *, ratio: int = 3, **settings: Any
-) -> Scene:
+def simulate_plume(shape: tuple[int, int] = (600, 600), *, ratio: int = 3, **settings: Any) -> Scene:
     """Simulate a thermal plume in calm water off a town: detail in LST that no band shows.
 
     The water's reflectance is one constant spectrum without noise (coefficient of variation 0), as
@@ -295,9 +289,7 @@ def write_scene(scene: Scene, folder: str | Path) -> dict[str, Path]:
     """
     window = (slice(0, scene.truth.shape[0]), slice(0, scene.truth.shape[1]))
     layers = _layers(scene.landscape.bands, scene.vnir, scene.truth, scene.coarse)
-    return _write(
-        Path(folder), scene.geobox, scene.ratio, scene.landscape.bands, iter([(window, layers)])
-    )
+    return _write(Path(folder), scene.geobox, scene.ratio, scene.landscape.bands, iter([(window, layers)]))
 
 
 def write_simulation(
@@ -385,9 +377,7 @@ def _write(
     try:
         with ExitStack() as stack:
             files = {
-                name: stack.enter_context(
-                    _create(path, name, box.zoom_out(ratio) if name == "lst" else box)
-                )
+                name: stack.enter_context(_create(path, name, box.zoom_out(ratio) if name == "lst" else box))
                 for name, path in drafts.items()
             }
             for window, layers in windows:
@@ -471,8 +461,7 @@ class _Grid:
     @classmethod
     def of(cls, origin: tuple[int, int], shape: tuple[int, int], seed: int) -> _Grid:
         rows, cols = (
-            np.arange(start, start + n, dtype=np.int64)
-            for start, n in zip(origin, shape, strict=True)
+            np.arange(start, start + n, dtype=np.int64) for start, n in zip(origin, shape, strict=True)
         )
         return cls(seed, rows, cols)
 
@@ -495,9 +484,9 @@ class _Grid:
         taps_x, weights_x = _spline_taps(self.x / wavelength)
         knot_y = np.arange(taps_y[0], taps_y[-1] + 4)
         knot_x = np.arange(taps_x[0], taps_x[-1] + 4)
-        knots = (
-            _uniform(_hash(self.seed, stream, knot_y[:, None], knot_x[None, :])) - 0.5
-        ) * np.float32(np.sqrt(12.0))
+        knots = (_uniform(_hash(self.seed, stream, knot_y[:, None], knot_x[None, :])) - 0.5) * np.float32(
+            np.sqrt(12.0)
+        )
         # Explicit sums over the four taps: a matrix product would sum in an order that depends on
         # the window.
         along_y = sum(weights_y[k][:, None] * knots[taps_y - knot_y[0] + k] for k in range(4))
@@ -556,9 +545,7 @@ def _spline_taps(position: NDArray[np.float64]) -> tuple[NDArray[np.int64], list
     return first - 1, [w.astype(np.float32) for w in weights]
 
 
-def _blobs(
-    grid: _Grid, *, pitch: float, jitter: float, radius: tuple[float, float], stream: str
-) -> Array:
+def _blobs(grid: _Grid, *, pitch: float, jitter: float, radius: tuple[float, float], stream: str) -> Array:
     """One disc per lattice cell: 1 at its centre, 0 at its edge, negative outside.
 
     Where discs meet, the largest value holds.
@@ -656,20 +643,13 @@ def _fields(grid: _Grid, u: NDArray[np.float64], v: NDArray[np.float64]) -> tupl
     """Cover of the open land as if there were no towns, and the share of road in every pixel."""
     parcel, to_margin, road = _parcels(grid, u, v)
     crop, level, tone, wet = (_uniform(parcel, quarter) for quarter in range(4))
-    patch = np.float32(0.7) * grid.noise(110.0, "patch") + np.float32(0.7) * grid.noise(
-        35.0, "fine patch"
-    )
+    patch = np.float32(0.7) * grid.noise(110.0, "patch") + np.float32(0.7) * grid.noise(35.0, "fine patch")
     green, dry = _crops(crop, level, patch)
     margin = _edge(to_margin, 4.0)
     green += margin * (np.float32(0.6) - green)
     dry += margin * (np.float32(0.25) - dry)
     vigour = 0.55 + 0.9 * (_uniform(_mix(parcel)) - 0.5) + 0.10 * grid.noise(60.0, "vigour")
-    soil = (
-        0.45
-        + 0.6 * (tone - 0.5)
-        + 0.15 * grid.noise(1400.0, "soil")
-        + 0.12 * grid.noise(70.0, "topsoil")
-    )
+    soil = 0.45 + 0.6 * (tone - 0.5) + 0.15 * grid.noise(1400.0, "soil") + 0.12 * grid.noise(70.0, "topsoil")
     # Three in ten parcels are irrigated; with the patches the sum has unit variance.
     moisture = 1.75 * ((wet < 0.3) - 0.3) + 0.6 * grid.noise(160.0, "moisture")
     share = {"green": green, "dry": dry, "soil": 1 - green - dry}
@@ -726,9 +706,7 @@ def _crops(crop: Array, level: Array, patch: Array) -> tuple[Array, Array]:
     return green, np.clip(straw * (1.0 + 0.25 * patch), 0.0, 0.95) * (1 - green)
 
 
-def _blocks(
-    grid: _Grid, u: NDArray[np.float64], v: NDArray[np.float64]
-) -> tuple[dict[str, Array], Array]:
+def _blocks(grid: _Grid, u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[dict[str, Array], Array]:
     """Shares of the components as if everything were town, and the insulation of the roofs."""
     block_u, block_v = np.floor(u / _BLOCK), np.floor(v / _BLOCK)
     block = _hash(grid.seed, "block", block_v.astype(np.int64), block_u.astype(np.int64))
@@ -744,12 +722,10 @@ def _blocks(
     use = _uniform(block)
     park, hall = use < 0.12, use > 0.72
     bits = np.where(hall, block, roof)
-    built = np.where(park, 0.0, np.where(hall, 0.92, 0.30 + 0.45 * _uniform(roof, 3))).astype(
-        np.float32
+    built = np.where(park, 0.0, np.where(hall, 0.92, 0.30 + 0.45 * _uniform(roof, 3))).astype(np.float32)
+    garden = np.where(park, 0.85, np.where(hall, 0.01, 0.65 * _uniform(block, 1))).astype(np.float32) * (
+        1 - built
     )
-    garden = np.where(park, 0.85, np.where(hall, 0.01, 0.65 * _uniform(block, 1))).astype(
-        np.float32
-    ) * (1 - built)
     kind = np.searchsorted(np.array([0.35, 0.75], np.float32), _uniform(bits, 2))
     share = {name: built * (kind == k) * (1 - street) for k, name in enumerate(_ROOFS)}
     share["green"] = garden * (1 - street)
@@ -834,11 +810,7 @@ def _component_temperature(grid: _Grid, cover: _Cover, landscape: Landscape) -> 
     air = 296.0 + 1.5 * cover.town
     green = cover.share["green"]
     # Shade: the more plants, the cooler the soil between them.
-    soil = (
-        air
-        + heat * (23.0 - 10.0 * cover.soil) * (1 - 0.45 * green)
-        - landscape.moisture * cover.moisture
-    )
+    soil = air + heat * (23.0 - 10.0 * cover.soil) * (1 - 0.45 * green) - landscape.moisture * cover.moisture
     plants = air + 1.0 + 7.0 * drought + 6.0 * (1 - cover.vigour)
     kelvin = {"green": plants, "dry": air + 13.0 * heat, "soil": soil, "asphalt": air + 15.0 * city}
     for name, warmth in zip(_ROOFS, (24.0, 16.0, 6.0), strict=True):
@@ -856,9 +828,7 @@ def _plume(grid: _Grid, kind: str) -> Array | np.float32:
     axis = 2060.0 + 0.22 * along + 25.0 * np.sin(along / 110.0)
     width = 28.0 + 0.10 * np.maximum(along, 0.0)
     across = np.exp(-0.5 * ((grid.y[:, None] - axis) / width) ** 2)
-    fade = np.exp(-np.maximum(along, 0.0) / 700.0) * np.exp(
-        -0.5 * (np.minimum(along, 0.0) / 22.0) ** 2
-    )
+    fade = np.exp(-np.maximum(along, 0.0) / 700.0) * np.exp(-0.5 * (np.minimum(along, 0.0) / 22.0) ** 2)
     return (9.0 * fade * across).astype(np.float32)
 
 
@@ -868,8 +838,7 @@ def _plume(grid: _Grid, kind: str) -> Array | np.float32:
 def _check_shape(shape: tuple[int, int], ratio: int) -> None:
     if ratio < 2 or any(n <= 0 or n % ratio for n in shape):
         raise InputError(
-            f"shape {tuple(shape)} must be positive multiples of the ratio {ratio}, which must "
-            "be 2 or more."
+            f"shape {tuple(shape)} must be positive multiples of the ratio {ratio}, which must be 2 or more."
         )
 
 
@@ -880,9 +849,7 @@ def _start(shape: tuple[int, int], ratio: int) -> YX:
 
 def _geobox(shape: tuple[int, int], start: YX) -> GeoBox:
     """Fine grid of a scene in UTM zone 32 north, in round coordinates at the world's origin."""
-    corner = Affine(
-        PIXEL, 0.0, 600000.0 + start.x * PIXEL, 0.0, -PIXEL, 5400000.0 - start.y * PIXEL
-    )
+    corner = Affine(PIXEL, 0.0, 600000.0 + start.x * PIXEL, 0.0, -PIXEL, 5400000.0 - start.y * PIXEL)
     return GeoBox(shape, corner, "EPSG:32632")
 
 

@@ -56,6 +56,7 @@ _CELSIUS_NAMES: Final = frozenset({"c", "°c", "degc", "celsius", "degree_celsiu
 # Pixels this much finer than the target are averaged; the same limit as in `lstzoom.raster`.
 _FINER: Final = 1.5
 _ALIGNED: Final = 0.01
+_EDGE_POINTS: Final = 21
 
 
 # Writing
@@ -129,12 +130,11 @@ def _item(
 ) -> pystac.Item:
     """Describe files of one role; footprint and bounds are those of the first one."""
     grid = next(iter(heads.values()))[0].geobox
-    # Edges of a UTM scene are curves in longitude and latitude; four corners would cut it.
-    footprint = grid.footprint("EPSG:4326", npoints=100)
+    outline = _outline(grid)
     item = pystac.Item(
         id=item_id,
-        geometry=footprint.json,
-        bbox=list(footprint.boundingbox.bbox),
+        geometry={"type": "Polygon", "coordinates": [outline.tolist()]},
+        bbox=[*outline.min(0).tolist(), *outline.max(0).tolist()],
         datetime=time,
         properties={},
         stac_extensions=list(_EXTENSIONS),
@@ -143,6 +143,18 @@ def _item(
     for key, sources in heads.items():
         item.add_asset(key, _asset(root, key, sources, role))
     return item
+
+
+def _outline(grid: GeoBox) -> NDArray[np.float64]:
+    """Longitude and latitude along the edge of a grid, counterclockwise and closed."""
+    assert grid.crs is not None  # noqa: S101  (refused when the file was described)
+    # Edges of a UTM scene are curves in longitude and latitude: four corners would cut it.
+    part = np.linspace(0.0, 1.0, _EDGE_POINTS)[:-1]
+    column = np.concatenate([part, 0 * part + 1, 1 - part, 0 * part, [0.0]])
+    row = np.concatenate([0 * part, part, 0 * part + 1, 1 - part, [0.0]])
+    left, bottom, right, top = grid.boundingbox.bbox
+    x, y = left + (right - left) * column, bottom + (top - bottom) * row
+    return np.round(np.stack(grid.crs.transformer_to_crs("EPSG:4326")(x, y), axis=1), 7)
 
 
 def _asset(root: Path, key: str, sources: tuple[raster.RasterSource, ...], role: str) -> pystac.Asset:
@@ -158,13 +170,19 @@ def _asset(root: Path, key: str, sources: tuple[raster.RasterSource, ...], role:
         media_type=COG_TYPE,
         roles=["data", role],
         extra_fields={
-            "proj:code": str(sources[0].geobox.crs),
+            **_crs_fields(sources[0].geobox),
             "proj:shape": [rows, columns],
             "proj:transform": list(affine)[:6],
             "gsd": abs(affine.a),
             "bands": [_band(key, source, alone=len(sources) == 1) for source in sources],
         },
     )
+
+
+def _crs_fields(grid: GeoBox) -> dict[str, Any]:
+    assert grid.crs is not None  # noqa: S101  (refused when the file was described)
+    code = grid.crs.to_epsg()
+    return {"proj:code": f"EPSG:{code}"} if code else {"proj:code": None, "proj:wkt2": grid.crs.to_wkt()}
 
 
 def _file_affine(source: raster.RasterSource) -> Affine:
@@ -184,11 +202,17 @@ def _band(key: str, source: raster.RasterSource, *, alone: bool) -> dict[str, An
         "raster:spatial_resolution": abs(source.geobox.affine.a),
     }
     if source.nodata is not None:
-        # JSON has no NaN; STAC spells it out.
-        band["nodata"] = "nan" if math.isnan(source.nodata) else source.nodata
+        band["nodata"] = _json_number(source.nodata)
     if source.units:
         band["unit"] = source.units
     return band
+
+
+def _json_number(number: float) -> float | str:
+    """Spell a number as STAC does: JSON has no NaN and no infinity."""
+    if math.isfinite(number):
+        return int(number) if number == int(number) else number
+    return str(number)
 
 
 def _save(root: Path, name: str, licence: str, time: datetime, items: Sequence[pystac.Item]) -> Path:
@@ -291,13 +315,14 @@ def load_pair(
 
 def _items(items: Items) -> list[pystac.Item]:
     """Gather the items, whatever holds them."""
-    if isinstance(items, str | Path):
-        items = _collection(items)
     if isinstance(items, pystac.Item):
         return [items]
-    if isinstance(items, pystac.Catalog):
-        items = items.get_items(recursive=True)
-    found = list(items)
+    if isinstance(items, str | Path):
+        found = list(_collection(items).get_items(recursive=True))
+    elif isinstance(items, pystac.Catalog):
+        found = list(items.get_items(recursive=True))
+    else:
+        found = list(items)
     if not found:
         raise InputError("there is no STAC item; give the items of one scene")
     return found
@@ -312,9 +337,14 @@ def _collection(path: str | Path) -> pystac.Catalog:
             "lstzoom.stac.write_pair writes one"
         )
     try:
-        return pystac.Catalog.from_file(str(file))
+        found = pystac.read_file(str(file))
     except (pystac.STACError, ValueError, KeyError) as error:
-        raise InputError(f"{str(file)!r} is no STAC collection: {error}") from error
+        raise InputError(f"{str(file)!r} cannot be read as STAC: {error}") from error
+    if not isinstance(found, pystac.Catalog):
+        raise InputError(
+            f"{str(file)!r} is a STAC {type(found).__name__}; pass a collection, or items as objects"
+        )
+    return found
 
 
 def _with_role(items: Sequence[pystac.Item], role: str) -> list[_Band]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import dask
-import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.delayed import Delayed
 from numpy.typing import NDArray
 
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import EmptySampleError, InputError
-from lstzoom.halo import Block, cut
+from lstzoom.halo import Block, delay_blocks, run_block
 from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.amplitude import correlation
 from lstzoom.kernels.block import GlobalModel
@@ -26,6 +27,7 @@ from lstzoom.kernels.rows import (
     choose_pairs,
     detail_rows,
     level_rows,
+    mask_block,
     pair_sums,
 )
 from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
@@ -98,8 +100,14 @@ class _Visit:
     phases: int
 
 
+ScenePair: TypeAlias = (
+    tuple[xr.DataArray, xr.DataArray] | tuple[xr.DataArray, xr.DataArray, xr.DataArray | None]
+)
+"""``(vnir, lst)`` or ``(vnir, lst, valid)``."""
+
+
 def fit(
-    scenes: Iterable[tuple[xr.DataArray, xr.DataArray] | tuple[xr.DataArray, xr.DataArray, xr.DataArray | None]],
+    scenes: Iterable[ScenePair],
     *,
     config: SharpenConfig | None = None,
 ) -> SceneModel:
@@ -128,7 +136,8 @@ def fit(
     config = config or SharpenConfig()
     prepared = [prepare(*scene) for scene in scenes]
     _require_alike(prepared)
-    model: SceneModel = fit_lazily(prepared, config).compute()
+    trained = train(prepared, config)
+    model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
     if model.level_rows == 0:
         raise EmptySampleError(
             f"no coarse pixel of the {len(prepared)} scene(s) has valid LST and only valid fine pixels in "
@@ -137,24 +146,43 @@ def fit(
     return model
 
 
-def fit_lazily(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa: ANN401  (dask's Delayed is untyped)
-    """Train the global model of prepared scenes as a dask Delayed of a `SceneModel`.
+def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa: ANN401  (dask is untyped)
+    """Train the global model of prepared scenes.
 
-    An empty sample gives a model without trees, with which LST is interpolated.
+    Parameters
+    ----------
+    scenes
+        At least one, all with the same bands and ratio.
+    config
+        Settings.
+
+    Returns
+    -------
+    SceneModel, or a dask Delayed of one if any scene is lazy
+        An empty sample gives a model without trees, with which LST is interpolated.
     """
     first = scenes[0]
+    lazy = any(scene.is_lazy for scene in scenes)
+    call = _delayed if lazy else _now
     visits = _plan(scenes, config)
-    blocks = {(v.scene, v.number): _coarse(scenes[v.scene], v, config) for v in visits}
-    if len(first.bands) > 1:
-        few = [blocks[v.scene, v.number] for v in visits if v.number < max(1, _PAIR_PATCHES // len(scenes))]
-        pairs = dask.delayed(_pairs, pure=True)(few, len(first.bands))
-    else:
-        pairs = ()
-    rows = dask.delayed(_patch_samples, pure=True)
+    patches = list(zip(visits, _read_patches(scenes, visits, config), strict=True))
+    few = max(1, _PAIR_PATCHES // len(scenes))
+    pairs = call(partial(_pairs, bands=len(first.bands)), [p for visit, p in patches if visit.number < few])
+    ratio = first.grids.ratio
     samples = [
-        rows(blocks[v.scene, v.number], pairs, v, first.grids.ratio, config) for v in visits
+        call(partial(_patch_samples, visit=visit, ratio=ratio, config=config), patch, pairs)
+        for visit, patch in patches
     ]
-    return dask.delayed(_train, pure=True)(samples, pairs, first.bands, first.grids.ratio, config)
+    return call(partial(_train, bands=first.bands, ratio=ratio, config=config), samples, pairs)
+
+
+def _now(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+    return function(*arguments)
+
+
+def _delayed(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+    # What is not lazy is bound to the function beforehand: dask would make tasks of its parts.
+    return dask.delayed(function, pure=True, traverse=False)(*arguments)
 
 
 def _require_alike(scenes: Sequence[SceneArrays]) -> None:
@@ -193,52 +221,51 @@ class _PatchBlock:
     origin: YX
 
 
-def _coarse(scene: SceneArrays, visit: _Visit, config: SharpenConfig) -> Any:  # noqa: ANN401  (Delayed)
-    """Read a patch and bring it to the coarse grid, lazily: the fine pixels are dropped at once."""
-    ratio = scene.grids.ratio
-    block = Block(visit.patch.rows, visit.patch.columns, _PATCH_HALO * ratio)
-    inside = [
-        tuple(slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(block.span(k), shape, strict=True))
-        for k, shape in ((1, scene.lst.shape), (ratio, scene.vnir.shape[-2:]))
-    ]
-    read = dask.delayed(_read_patch, pure=True)
-    return read(
-        _piece(scene.vnir, inside[1]), _piece(scene.lst, inside[0]),
-        None if scene.usable is None else _piece(scene.usable, inside[1]),
-        scene.lst.shape, block, ratio, config.cv_threshold,
-    )  # fmt: skip
+def _read_patches(
+    scenes: Sequence[SceneArrays], visits: Sequence[_Visit], config: SharpenConfig
+) -> list[Any]:
+    """Bring the patches to the coarse grid: their fine pixels are dropped in the task that reads them."""
+    out: list[Any] = []
+    for number, scene in enumerate(scenes):
+        ratio = scene.grids.ratio
+        halo = _PATCH_HALO * ratio
+        some = [Block(v.patch.rows, v.patch.columns, halo) for v in visits if v.scene == number]
+        task = partial(_coarse_patch, halo=halo, ratio=ratio, cv_threshold=config.cv_threshold)
+        if scene.is_lazy:
+            out += delay_blocks(task, *scene.lazy(), None, some, ratio=ratio)
+        else:
+            out += [run_block(task, scene.vnir, scene.lst, scene.usable, None, b, ratio) for b in some]
+    return out
 
 
-def _piece(array: da.Array | NDArray[Any], span: tuple[slice, ...]) -> da.Array | NDArray[Any]:
-    return array[..., span[0], span[1]]
-
-
-def _read_patch(
+def _coarse_patch(
     bands: NDArray[np.float32],
     lst: NDArray[np.float32],
     usable: NDArray[np.bool_] | None,
-    shape: tuple[int, int],
-    block: Block,
+    origin: YX,
+    _: object,
+    *,
+    halo: int,
     ratio: int,
     cv_threshold: float,
 ) -> _PatchBlock:
-    fine_shape = (bands.shape[0], shape[0] * ratio, shape[1] * ratio)
-    if usable is not None:
-        bands = np.where(usable, bands, np.float32(np.nan))
-    nan, single = np.float32(np.nan), np.dtype(np.float32)
-    whole_bands = cut(lambda *_: bands, fine_shape, block.span(ratio), single, nan)
-    whole_lst = cut(lambda *_: lst, shape, block.span(), single, nan)
-    core = tuple(slice(block.halo, n - block.halo) for n in whole_lst.shape)
-    coarse = aggregate_block(whole_bands, whole_lst, ratio, cv_threshold=cv_threshold)
-    return _PatchBlock(coarse, (core[0], core[1]), block.origin)
+    bands, lst = mask_block(bands, lst, usable, ratio)
+    rows, columns = (slice(halo, n - halo) for n in lst.shape)
+    coarse = aggregate_block(bands, lst, ratio, cv_threshold=cv_threshold)
+    return _PatchBlock(coarse, (rows, columns), origin)
 
 
-def _pairs(patches: Sequence[_PatchBlock], bands: int) -> tuple[tuple[int, int], ...]:
-    return choose_pairs(sum(pair_sums(p.coarse, p.core) for p in patches), bands)
+def _pairs(patches: Sequence[_PatchBlock], *, bands: int) -> tuple[tuple[int, int], ...]:
+    return choose_pairs(np.sum([pair_sums(p.coarse, p.core) for p in patches], axis=0), bands)
 
 
 def _patch_samples(
-    patch: _PatchBlock, pairs: tuple[tuple[int, int], ...], visit: _Visit, ratio: int, config: SharpenConfig
+    patch: _PatchBlock,
+    pairs: tuple[tuple[int, int], ...],
+    *,
+    visit: _Visit,
+    ratio: int,
+    config: SharpenConfig,
 ) -> tuple[Sample, Sample]:
     """Sample of both views from one patch."""
     key = {"seed": config.seed, "scene": visit.scene}
@@ -255,6 +282,7 @@ def _patch_samples(
 def _train(
     samples: Sequence[tuple[Sample, Sample]],
     pairs: tuple[tuple[int, int], ...],
+    *,
     bands: tuple[str, ...],
     ratio: int,
     config: SharpenConfig,

@@ -43,8 +43,7 @@ Sharpen = Callable[..., Any]
 or a plain array."""
 
 _EXPLAINED: Mapping[str, str] = {
-    "degraded": "The truth was degraded to the coarse grid, sharpened back and compared with "
-    "itself.",
+    "degraded": "The truth was degraded to the coarse grid, sharpened back and compared with itself.",
     "direct": "The coarse LST given was sharpened as it is and compared with the truth; "
     "differences between the two sensors count"
     " as error.",
@@ -80,19 +79,13 @@ class ValidationReport:
     """Figures (`lstzoom.metrics.METRICS`) of ``lstzoom``, ``bicubic`` and ``nearest``."""
     psf_sigma: float | None = None
     """Point spread used when degrading: standard deviation in fine pixels."""
-    images: Mapping[str, NDArray[np.floating]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    images: Mapping[str, NDArray[np.floating]] = field(default_factory=dict, repr=False, compare=False)
     """The arrays compared, in K: ``coarse``, ``pred``, ``truth``, for pictures."""
 
     @property
     def explanation(self) -> str:
         """The way of comparing, in words."""
-        spread = (
-            f" Point spread before averaging: {self.psf_sigma:g} fine pixels."
-            if self.psf_sigma
-            else ""
-        )
+        spread = f" Point spread before averaging: {self.psf_sigma:g} fine pixels." if self.psf_sigma else ""
         return _EXPLAINED[self.mode] + spread
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,8 +101,7 @@ class ValidationReport:
             "pixels": self.pixels,
             "truth_sd": _json_number(self.truth_sd),
             "methods": {
-                name: {key: _json_number(x) for key, x in row.items()}
-                for name, row in self.rows.items()
+                name: {key: _json_number(x) for key, x in row.items()} for name, row in self.rows.items()
             },
         }
 
@@ -234,8 +226,7 @@ def _trial(
     """Choose the way of comparing by what is given, and prepare it."""
     if psf_sigma is not None and not 0.0 <= psf_sigma < math.inf:
         raise InputError(
-            f"psf_sigma is {psf_sigma!r}; it is a standard deviation in fine pixels and must be "
-            "0 or more."
+            f"psf_sigma is {psf_sigma!r}; it is a standard deviation in fine pixels and must be 0 or more."
         )
     if lst is not None and truth is not None:
         if psf_sigma:
@@ -253,17 +244,13 @@ def _trial(
     )
 
 
-def _degraded(
-    vnir: xr.DataArray, truth: xr.DataArray, ratio: int, psf_sigma: float | None
-) -> _Trial:
+def _degraded(vnir: xr.DataArray, truth: xr.DataArray, ratio: int, psf_sigma: float | None) -> _Trial:
     _check_same_grid(vnir, truth, "truth")
     vnir, truth = (_crop(a, ratio) for a in (vnir, truth))
     return _Trial("degraded", vnir, _degrade(truth, ratio, psf_sigma), truth, ratio)
 
 
-def _one_scale_up(
-    vnir: xr.DataArray, lst: xr.DataArray, ratio: int, psf_sigma: float | None
-) -> _Trial:
+def _one_scale_up(vnir: xr.DataArray, lst: xr.DataArray, ratio: int, psf_sigma: float | None) -> _Trial:
     step = _steps(vnir, lst)
     # Cut first: afterwards both grids divide, and the fine one still covers the coarse one exactly.
     vnir, lst = _crop(vnir, ratio * step), _crop(lst, ratio)
@@ -272,9 +259,7 @@ def _one_scale_up(
     return _Trial("one-scale-up", vnir, _degrade(lst, ratio, psf_sigma), lst, ratio)
 
 
-def _direct(
-    vnir: xr.DataArray, lst: xr.DataArray, truth: xr.DataArray, ratio: int | None
-) -> _Trial:
+def _direct(vnir: xr.DataArray, lst: xr.DataArray, truth: xr.DataArray, ratio: int | None) -> _Trial:
     _check_same_grid(vnir, truth, "truth")
     found = _steps(truth, lst)
     if ratio not in (None, found):
@@ -292,9 +277,7 @@ def _direct(
 def _report(trial: _Trial, pred: NDArray[np.floating], psf_sigma: float | None) -> ValidationReport:
     truth, coarse = trial.truth.values, trial.coarse.values
     seen = np.isfinite(truth) & np.isfinite(metrics.upsample_nearest(coarse, trial.ratio))
-    rows = metrics.score(
-        pred, truth, coarse, trial.ratio, valid_in=np.isfinite(trial.vnir.values).all(0)
-    )
+    rows = metrics.score(pred, truth, coarse, trial.ratio, valid_in=np.isfinite(trial.vnir.values).all(0))
     seen &= np.isfinite(pred)
     if not seen.any():
         raise InputError(
@@ -385,11 +368,7 @@ def _steps(fine: xr.DataArray, coarse: xr.DataArray) -> int:
         rtol=1e-9,
         atol=1e-3 * abs(one.affine.a),
     )
-    if (
-        one.crs != other.crs
-        or not same
-        or tuple(one.shape) != (other.height * step, other.width * step)
-    ):
+    if one.crs != other.crs or not same or tuple(one.shape) != (other.height * step, other.width * step):
         raise GridMismatchError(
             f"{_name(fine)} and {_name(coarse)} do not cover the same area by whole pixels:"
             f" {one!r} against {other!r}; cut and align them first."
@@ -402,8 +381,7 @@ def _crop(a: xr.DataArray, multiple: int) -> xr.DataArray:
     ny, nx = (n // multiple * multiple for n in a.shape[-2:])
     if not ny or not nx:
         raise InputError(
-            f"{_name(a)} of shape {a.shape} is smaller than one block of {multiple} x "
-            f"{multiple} pixels."
+            f"{_name(a)} of shape {a.shape} is smaller than one block of {multiple} x {multiple} pixels."
         )
     return a[..., :ny, :nx]
 

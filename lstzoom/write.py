@@ -114,9 +114,7 @@ class Encoding:
         stored[missing] = 0 if self.nodata is None else self.nodata
         return stored.astype(dtype)
 
-    def _message(
-        self, block: NDArray[Any], outside: NDArray[np.bool_], missing: NDArray[np.bool_]
-    ) -> str:
+    def _message(self, block: NDArray[Any], outside: NDArray[np.bool_], missing: NDArray[np.bool_]) -> str:
         if not outside.any():
             return (
                 f"{int(missing.sum())} pixels are missing, and the encoding {self.name!r} has no "
@@ -150,8 +148,7 @@ def _prepared(path: str | Path, *, overwrite: bool) -> Path:
     target = Path(path)
     if not target.parent.is_dir():
         raise InputError(
-            f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist; "
-            "make it first"
+            f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist; make it first"
         )
     if target.exists() and not overwrite:
         raise InputError(
@@ -589,9 +586,7 @@ def _is_finite(value: object) -> bool:
     return True
 
 
-def write_region(
-    store: str | Path, blocks: Mapping[str, NDArray[Any]], yx: tuple[slice, slice]
-) -> None:
+def write_region(store: str | Path, blocks: Mapping[str, NDArray[Any]], yx: tuple[slice, slice]) -> None:
     """Write blocks of values to a window of a store made by `write_template`.
 
     Parameters

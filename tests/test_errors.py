@@ -30,9 +30,7 @@ def test_input_errors_are_caught_as_value_error(error: type[Exception]) -> None:
 
 def test_every_error_is_an_lstzoom_error() -> None:
     raised = [
-        value
-        for value in vars(errors).values()
-        if isinstance(value, type) and issubclass(value, Exception)
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)
     ]
     assert len(raised) == len(INPUT_ERRORS) + 3
     assert all(issubclass(error, LstzoomError) for error in raised)

@@ -36,9 +36,7 @@ def test_fine_grid_tiles_the_coarse_one_exactly() -> None:
     rows=st.integers(1, 2000),
     columns=st.integers(1, 2000),
 )
-def test_fine_shape_is_exactly_ratio_times_coarse(
-    ratio: int, step: float, rows: int, columns: int
-) -> None:
+def test_fine_shape_is_exactly_ratio_times_coarse(ratio: int, step: float, rows: int, columns: int) -> None:
     coarse = GeoBox((rows, columns), Affine(step, 0, 1e5, 0, -step, 5e6), "EPSG:32631")
     fine = GridPair(coarse, ratio).fine
     assert fine.shape == (rows * ratio, columns * ratio)

@@ -19,18 +19,14 @@ def field() -> np.ndarray:
     """A smooth field with detail, 60 x 90 fine pixels, kelvin."""
     rng = np.random.default_rng(5)
     rough = ndimage.gaussian_filter(rng.normal(size=(60, 90)), 1.2) * 8.0
-    return (300.0 + rough + ndimage.gaussian_filter(rng.normal(size=(60, 90)), 12) * 60.0).astype(
-        np.float32
-    )
+    return (300.0 + rough + ndimage.gaussian_filter(rng.normal(size=(60, 90)), 12) * 60.0).astype(np.float32)
 
 
 @pytest.mark.parametrize("ratio", [2, 3, 5])
 def test_bicubic_reads_where_the_protocol_says(field: np.ndarray, ratio: int) -> None:
     coarse = field[:20, :15].astype(np.float64)
     at = [(np.arange(n * ratio) + 0.5) / ratio - 0.5 for n in coarse.shape]
-    expected = ndimage.map_coordinates(
-        coarse, np.meshgrid(*at, indexing="ij"), order=3, mode="nearest"
-    )
+    expected = ndimage.map_coordinates(coarse, np.meshgrid(*at, indexing="ij"), order=3, mode="nearest")
     np.testing.assert_allclose(metrics.upsample_bicubic(coarse, ratio), expected, atol=1e-4)
 
 
@@ -78,9 +74,7 @@ def test_ssim_of_known_images(field: np.ndarray) -> None:
     # A constant against a constant leaves the luminance term alone: (2ab + c1) / (a^2 + b^2 + c1).
     one, two = np.full((9, 9), 1.0), np.full((9, 9), 3.0)
     one[0, 0] = two[0, 0] = 0.0
-    flat = metrics._ssim_map(
-        np.full((9, 9), 1.0), np.full((9, 9), 3.0), np.ones((9, 9), bool), 1.5, 3.0
-    )
+    flat = metrics._ssim_map(np.full((9, 9), 1.0), np.full((9, 9), 3.0), np.ones((9, 9), bool), 1.5, 3.0)
     np.testing.assert_allclose(flat, (6 + 0.0009) / (10 + 0.0009), rtol=1e-6)
 
 
@@ -179,9 +173,5 @@ def test_scores_do_not_depend_on_the_level_of_temperature(shift: float, seed: in
     rng = np.random.default_rng(seed)
     truth = rng.normal(300.0, 3.0, (12, 12))
     pred = truth + rng.normal(0.0, 1.0, truth.shape)
-    assert metrics.rmse(pred + shift, truth + shift) == pytest.approx(
-        metrics.rmse(pred, truth), rel=1e-9
-    )
-    assert metrics.ssim(pred + shift, truth + shift) == pytest.approx(
-        metrics.ssim(pred, truth), rel=1e-6
-    )
+    assert metrics.rmse(pred + shift, truth + shift) == pytest.approx(metrics.rmse(pred, truth), rel=1e-9)
+    assert metrics.ssim(pred + shift, truth + shift) == pytest.approx(metrics.ssim(pred, truth), rel=1e-6)

@@ -40,9 +40,7 @@ def packages_loaded_by(statement: str) -> set[str]:
     return {module.partition(".")[0] for module in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize(
-    "statement", ["import lstzoom", "import lstzoom.errors", "import lstzoom.cli"]
-)
+@pytest.mark.parametrize("statement", ["import lstzoom", "import lstzoom.errors", "import lstzoom.cli"])
 def test_import_is_light(statement: str) -> None:
     loaded = packages_loaded_by(statement)
     assert "lstzoom" in loaded

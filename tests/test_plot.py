@@ -42,9 +42,7 @@ def test_columns_are_added_for_truth_and_vnir(scene: Scene, tmp_path: Path) -> N
 def test_missing_pixels_are_grey(scene: Scene, tmp_path: Path) -> None:
     gappy = scene.truth.copy()
     gappy[:60] = np.nan
-    whole = plot.before_after(
-        scene.coarse, scene.truth, tmp_path / "a.png", zoom=np.s_[90:150, 90:150]
-    )
+    whole = plot.before_after(scene.coarse, scene.truth, tmp_path / "a.png", zoom=np.s_[90:150, 90:150])
     holed = plot.before_after(scene.coarse, gappy, tmp_path / "b.png", zoom=np.s_[90:150, 90:150])
     assert share(whole, plot._MISSING) < 0.002
     assert 0.03 < share(holed, plot._MISSING) < 0.15
@@ -68,9 +66,7 @@ def test_pictures_are_drawn_without_pyplot(scene: Scene, tmp_path: Path) -> None
 
 
 def test_error_maps_are_symmetric_around_white(scene: Scene, tmp_path: Path) -> None:
-    path = plot.error_maps(
-        {"none": scene.truth, "warm": scene.truth + 2.0}, scene.truth, tmp_path / "e.png"
-    )
+    path = plot.error_maps({"none": scene.truth, "warm": scene.truth + 2.0}, scene.truth, tmp_path / "e.png")
     pixels = image.imread(path)
     row, left, right = pixels.shape[0] // 3, pixels.shape[1] // 5, pixels.shape[1] * 3 // 5
     assert pixels[row, left, :3].min() > 0.94
@@ -109,9 +105,7 @@ def test_lengths_are_written_short(length: float, text: str) -> None:
     assert plot._metres(length) == text
 
 
-@pytest.mark.parametrize(
-    ("length", "bar"), [(1800.0, 1000.0), (2000.0, 2000.0), (5.5, 5.0), (99.0, 50.0)]
-)
+@pytest.mark.parametrize(("length", "bar"), [(1800.0, 1000.0), (2000.0, 2000.0), (5.5, 5.0), (99.0, 50.0)])
 def test_scale_bars_are_round(length: float, bar: float) -> None:
     assert plot._round_down(length) == pytest.approx(bar)
 

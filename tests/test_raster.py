@@ -340,9 +340,7 @@ def test_window_equals_the_same_part_of_the_whole(
     np.testing.assert_array_equal(lazy[rows, columns], full[rows, columns])
 
 
-def test_large_reads_are_split_without_a_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_reads_are_split_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fine = box(3.7, 500_011, 3_999_987, 120, 160)
     path = save(tmp_path / "a.tif", noise(fine), fine)
     full = whole(path, GRID)

@@ -104,9 +104,7 @@ def detail_r2(scene: Scene, features: np.ndarray) -> float:
     sample = np.random.default_rng(0).choice(len(flat), 12000, replace=False)
     forest = RandomForestRegressor(12, min_samples_leaf=4, random_state=0)
     forest.fit(flat[sample], scene.truth.ravel()[sample])
-    return metrics.detail_r2(
-        forest.predict(flat).reshape(scene.truth.shape), scene.truth, scene.ratio
-    )
+    return metrics.detail_r2(forest.predict(flat).reshape(scene.truth.shape), scene.truth, scene.ratio)
 
 
 def features(scene: Scene) -> np.ndarray:
@@ -115,9 +113,7 @@ def features(scene: Scene) -> np.ndarray:
 
 
 def test_vnir_explains_most_detail_but_no_global_relation_does() -> None:
-    varied, uniform = (
-        simulate_scene((480, 480), seed=2, law_spread=spread) for spread in (1.0, 0.0)
-    )
+    varied, uniform = (simulate_scene((480, 480), seed=2, law_spread=spread) for spread in (1.0, 0.0))
     where = np.indices(varied.truth.shape).astype(np.float32)
     by_vnir = detail_r2(varied, features(varied))
     by_place = detail_r2(varied, np.concatenate([features(varied), where]))
@@ -194,9 +190,7 @@ def test_files_hold_the_scene(scene: Scene, tmp_path: Path) -> None:
 def test_streaming_writes_the_same_files(tmp_path: Path) -> None:
     scene = simulate_scene((900, 840), bands=("red", "nir"), seed=6)
     at_once = write_scene(scene, tmp_path / "a")
-    streamed = write_simulation(
-        tmp_path / "b", (900, 840), tile=700, landscape=Landscape(6, ("red", "nir"))
-    )
+    streamed = write_simulation(tmp_path / "b", (900, 840), tile=700, landscape=Landscape(6, ("red", "nir")))
     assert list(at_once) == list(streamed)
     for name, path in at_once.items():
         with rasterio.open(path) as one, rasterio.open(streamed[name]) as other:

@@ -116,9 +116,7 @@ def test_flags_have_no_missing_value() -> None:
 
 @pytest.mark.parametrize("encoding", [UINT16, FLOAT32])
 @pytest.mark.parametrize("compress", ["deflate", "zstd"])
-def test_cog_is_strictly_valid_and_reads_back(
-    tmp_path: Path, encoding: Encoding, compress: str
-) -> None:
+def test_cog_is_strictly_valid_and_reads_back(tmp_path: Path, encoding: Encoding, compress: str) -> None:
     path, values = tmp_path / "lst.tif", field()
     write_cog(path, values, GRID, encoding=encoding, compress=compress,
               tags={"method": "lstzoom", "inputs": "a.tif"})  # fmt: skip

@@ -53,9 +53,7 @@ def area_mean(a: ArrayLike, ratio: int, *, min_valid: float = 1.0) -> NDArray[np
     return _mask_sparse(mean, count, ratio, min_valid)
 
 
-def area_mean_radiance(
-    fine: ArrayLike, ratio: int, *, min_valid: float = 1.0
-) -> NDArray[np.float32]:
+def area_mean_radiance(fine: ArrayLike, ratio: int, *, min_valid: float = 1.0) -> NDArray[np.float32]:
     """Aggregate temperature as a radiometer does: ``(mean of T**4) ** 1/4`` of every block.
 
     The fourth power stands for the radiance integrated over the spectrum (Stefan-Boltzmann); it is
@@ -175,8 +173,7 @@ def _checked(a: ArrayLike, ratio: int, min_valid: float) -> FloatArray:
         values = values.astype(np.float64)
     if ratio < 1 or int(ratio) != ratio:
         raise InputError(
-            f"ratio is {ratio!r}; it must be a whole number of at least 1 (fine pixels per "
-            "coarse pixel)."
+            f"ratio is {ratio!r}; it must be a whole number of at least 1 (fine pixels per coarse pixel)."
         )
     if not 0.0 <= min_valid <= 1.0:
         raise InputError(f"min_valid is {min_valid!r}; it is a share and must lie between 0 and 1.")

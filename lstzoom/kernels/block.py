@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,20 @@ from lstzoom.kernels.features import DETAIL_REACH, detail_features, filled_level
 from lstzoom.kernels.interpolate import block_mean, fill_gaps, upsample
 from lstzoom.kernels.local import Blend, Coarse, LocalSettings, blend_windows
 from lstzoom.kernels.quality import QA, cells, flag
-from lstzoom.kernels.rows import aggregate_block, level_bits
+from lstzoom.kernels.rows import aggregate_block, level_bits, mask_block
 from lstzoom.kernels.trees import Forest, predict, predict_out_of_bag
 from lstzoom.types import YX
+
+_T = TypeVar("_T", bound=np.generic)
 
 MARGIN = 2 + correct.REACH
 """Coarse pixels around the core where both views must be known: to centre the detail of the level view
 (the reach of the upsampling) and to correct the residual."""
 
-_NEAR = correct.REACH + max(DETAIL_REACH, interpolate.REACH) + interpolate.REACH
+_FILL = correct.REACH + interpolate.REACH
+"""Coarse pixels by which LST grows into its gaps: as far as a pixel that has one reads."""
+
+_NEAR = correct.REACH + max(DETAIL_REACH, interpolate.REACH) + _FILL
 """Coarse pixels around the core that anything but the windows reads, filling of gaps included."""
 
 
@@ -63,7 +69,7 @@ class BlockSettings:
         The lattice of windows.
     cv_threshold : float
         CV up to which a coarse pixel has full weight.
-    seed, scene : int
+    seed : int
         For the hashes that draw the bags.
     calibrated : bool
         Whether the amplitude of the detail is learned; False is the published method.
@@ -73,7 +79,6 @@ class BlockSettings:
     local: LocalSettings
     cv_threshold: float
     seed: int
-    scene: int
     calibrated: bool
 
     @property
@@ -122,10 +127,10 @@ class _Core:
     def grown(self, by: int) -> _Core:
         return _Core(*(slice(s.start - by, s.stop + by) for s in (self.rows, self.columns)))
 
-    def coarse(self, a: NDArray[np.generic]) -> NDArray[np.generic]:
+    def coarse(self, a: NDArray[_T]) -> NDArray[_T]:
         return a[..., self.rows, self.columns]
 
-    def fine(self, a: NDArray[np.generic], ratio: int) -> NDArray[np.generic]:
+    def fine(self, a: NDArray[_T], ratio: int) -> NDArray[_T]:
         y, x = (slice(s.start * ratio, s.stop * ratio) for s in (self.rows, self.columns))
         return a[..., y, x]
 
@@ -165,21 +170,12 @@ def sharpen_block(
     core = _Core.of(lst.shape, halo)
     if not np.isfinite(core.coarse(lst)).any():
         return _empty(core.fine(bands, ratio), None if usable is None else core.fine(usable, ratio))
-    bands, lst = _masked(bands, lst, usable, ratio)
+    bands, lst = mask_block(bands, lst, usable, ratio)
     levels, blend, prior = _level_view(bands, lst, core, origin, model, settings)
-    fine, reliability = _combine(levels, lst, core, blend, model, settings)
+    seen = np.asarray(np.isfinite(bands).all(axis=0))
+    fine, reliability = _combine(levels, seen, lst, core, blend, model, settings)
     residual = correct_residual(fine, _filled(lst, core.grown(correct.REACH)), ratio)
     return _outputs(fine, residual, reliability, prior, blend, bands, lst, usable, core, settings)
-
-
-def _masked(
-    bands: NDArray[np.float32], lst: NDArray[np.float32], usable: NDArray[np.bool_] | None, ratio: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Treat what the user masks as missing; a coarse pixel goes only with all of its fine ones."""
-    if usable is None or usable.all():
-        return bands, lst
-    hidden = ~usable.reshape(lst.shape[0], ratio, lst.shape[1], ratio).any(axis=(1, 3))
-    return np.where(usable, bands, np.float32(np.nan)), np.where(hidden, np.float32(np.nan), lst)
 
 
 def _level_view(
@@ -194,7 +190,7 @@ def _level_view(
     ratio = settings.ratio
     block = aggregate_block(bands, lst, ratio, cv_threshold=settings.cv_threshold)
     levels = filled_levels(bands, block.mean, model.pairs, ratio)
-    bits = level_bits(settings.seed, settings.scene, origin, lst.shape)
+    bits = level_bits(settings.seed, origin, lst.shape)
     coarse_levels = level_features(block.mean, model.pairs)
     prior = np.full(lst.shape, model.scene_mean, np.float32)
     prior_fine = np.full(levels.shape[1:], model.scene_mean, np.float32)
@@ -213,6 +209,7 @@ def _level_view(
 
 def _combine(
     levels: NDArray[np.float32],
+    seen: NDArray[np.bool_],
     lst: NDArray[np.float32],
     core: _Core,
     blend: Blend,
@@ -221,6 +218,7 @@ def _combine(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Interpolated LST plus the detail of both views, each with its amplitude.
 
+    A pixel without VNIR gets no detail: what fills its bands has borders that are not the land's.
     Returns the fine LST before correction and the reliability of its detail, on the core grown by what
     the correction reads.
     """
@@ -233,18 +231,20 @@ def _combine(
     detail = fused - upsample(block_mean(np.ascontiguousarray(fused), ratio), ratio)
     trim = (MARGIN - correct.REACH) * ratio
     detail = detail[trim:-trim, trim:-trim]
-    fine = inner.fine(smooth, ratio).copy()
+    fine = inner.fine(smooth, ratio)
     rho2 = out.fine(blend.reliability, ratio)
+    seen = out.fine(seen, ratio)
     if not settings.calibrated:
-        return fine + detail, rho2
+        return fine + np.where(seen, detail, np.float32(0.0)), rho2
     share = share_of_levels(rho2, model.reliability**2)
-    fine += share * out.fine(blend.amplitude, ratio) * detail
+    detail *= share * out.fine(blend.amplitude, ratio)
     if model.details is not None and model.reliability > 0:
         planes = detail_features(
             np.ascontiguousarray(near.fine(levels, ratio)), _filled(lst, near), smooth,
             np.isfinite(near.coarse(lst)), ratio,
         )  # fmt: skip
-        fine += (1 - share) * model.reliability * predict(model.details, inner.fine(planes, ratio))
+        detail += (1 - share) * model.reliability * predict(model.details, inner.fine(planes, ratio))
+    fine = fine + np.where(seen, detail, np.float32(0.0))
     return fine, share * rho2 + (1 - share) * np.float32(model.reliability**2)
 
 
@@ -265,7 +265,7 @@ def _outputs(
     inner = (slice(trim, -trim), slice(trim, -trim))
     has_lst = cells(np.isfinite(core.coarse(lst)), ratio)
     visible = np.ones(has_lst.shape, np.bool_) if usable is None else core.fine(usable, ratio)
-    has_vnir = np.isfinite(core.fine(bands, ratio)).all(axis=0)
+    has_vnir = np.asarray(np.isfinite(core.fine(bands, ratio)).all(axis=0))
     share = core.fine(blend.weight, ratio)
     qa = flag(
         has_lst=has_lst, has_vnir=has_vnir, usable=visible,
@@ -299,9 +299,9 @@ def _empty(bands: NDArray[np.generic], usable: NDArray[np.generic] | None) -> Sh
 
 def _filled(lst: NDArray[np.float32], part: _Core) -> NDArray[np.float32]:
     """Coarse LST of a part of the block, gaps filled with what lies around them."""
-    grown = part.grown(interpolate.REACH)
-    inner = slice(interpolate.REACH, -interpolate.REACH)
-    return np.ascontiguousarray(fill_gaps(grown.coarse(lst))[inner, inner])
+    grown = part.grown(_FILL)
+    inner = slice(_FILL, -_FILL)
+    return np.ascontiguousarray(fill_gaps(grown.coarse(lst), steps=_FILL)[inner, inner])
 
 
 def _size(part: slice) -> int:

@@ -37,7 +37,7 @@ def band_pairs(count: int) -> list[tuple[int, int]]:
 
 
 def normalised_difference(first: FloatArray, second: FloatArray) -> NDArray[np.float32]:
-    """``(a - b) / (|a| + |b|)``, 0 where both are 0; between -1 and 1 for any sign of the bands.
+    """Compute ``(a - b) / (|a| + |b|)``: between -1 and 1 for any sign of the bands, 0 if both are 0.
 
     Parameters
     ----------

@@ -81,9 +81,7 @@ def hash_block(seed: int, stream: int, origin: YX, shape: tuple[int, int]) -> ND
     return block
 
 
-def hash_cells(
-    seed: int, stream: int, origin: YX, shape: tuple[int, int], side: int
-) -> NDArray[np.uint64]:
+def hash_cells(seed: int, stream: int, origin: YX, shape: tuple[int, int], side: int) -> NDArray[np.uint64]:
     """Hash square cells of the coarse grid: all pixels of a cell share their bits.
 
     Parameters

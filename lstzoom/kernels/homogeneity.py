@@ -20,7 +20,7 @@ def coefficient_of_variation(mean: FloatArray, std: FloatArray) -> NDArray[np.fl
     """CV of the fine pixels inside each coarse pixel, averaged over the bands.
 
     The mean is floored, because indices and offset-corrected reflectance may be zero or negative:
-    a band's own root mean square over all bands of the pixel gives the floor its unit. A constant
+    the root mean square of the fine pixels over all bands gives the floor its unit. A constant
     pixel (calm water) has CV 0 and is a good sample.
 
     Parameters
@@ -31,11 +31,14 @@ def coefficient_of_variation(mean: FloatArray, std: FloatArray) -> NDArray[np.fl
     Returns
     -------
     ndarray of float32, shape (h, w)
-        0 or more; NaN where a band is missing.
+        0 to ``sqrt(band) / CV_FLOOR``; NaN where a band is missing.
     """
-    magnitude = np.sqrt(np.mean(np.square(mean, dtype=np.float64), axis=0))
+    # The spread is part of the magnitude: a single index may have a mean of exactly 0, and no CV
+    # may be so large that the weight of a sample vanishes.
+    square = np.square(mean, dtype=np.float64) + np.square(std, dtype=np.float64)
+    magnitude = np.sqrt(np.mean(square, axis=0))
     floor = CV_FLOOR * magnitude + np.finfo(np.float32).tiny
-    return np.mean(std / np.maximum(np.abs(mean), floor), axis=0).astype(np.float32)
+    return np.asarray(np.mean(std / np.maximum(np.abs(mean), floor), axis=0), np.float32)
 
 
 def sample_weight(cv: FloatArray, *, cv_threshold: float) -> NDArray[np.float32]:

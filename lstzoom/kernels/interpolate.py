@@ -87,9 +87,7 @@ def _upsample(
                     )
 
 
-def upsample(
-    coarse: FloatArray, ratio: int, *, sharpness: float = SHARPNESS_FEATURE
-) -> NDArray[np.float32]:
+def upsample(coarse: FloatArray, ratio: int, *, sharpness: float = SHARPNESS_FEATURE) -> NDArray[np.float32]:
     """Cubic convolution of one plane; edges are repeated, gaps must be filled before.
 
     Parameters

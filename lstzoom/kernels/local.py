@@ -205,7 +205,7 @@ def _add_window(
     tent_x: NDArray[np.float32],
     y0: int,
     x0: int,
-    trained: bool,
+    trained: bool,  # noqa: FBT001  (compiled code takes positions)
     share: float,
     figures: tuple[float, float, float],
     feature: NDArray[np.int16],

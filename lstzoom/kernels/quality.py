@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_T = TypeVar("_T", bound=np.generic)
 
 
 class QA(IntEnum):
@@ -33,7 +36,7 @@ UNSUPPORTED_BELOW = 0.05
 """Reliability (rho^2) below which a pixel's detail counts as unsupported."""
 
 
-def cells(coarse: NDArray[np.generic], ratio: int) -> NDArray[np.generic]:
+def cells(coarse: NDArray[_T], ratio: int) -> NDArray[_T]:
     """Give every fine pixel the value of the coarse pixel that holds it."""
     return np.repeat(np.repeat(coarse, ratio, axis=0), ratio, axis=1)
 

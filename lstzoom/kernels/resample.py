@@ -96,9 +96,7 @@ def _bilinear(position: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     return start, np.stack([1.0 - part, part], axis=-1)
 
 
-def _box(
-    position: NDArray[np.float64], scale: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _box(position: NDArray[np.float64], scale: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     low, high = position - scale / 2, position + scale / 2
     start = np.floor(low + _SNAP)
     index = start[..., np.newaxis] + np.arange(math.ceil(scale) + 1)
@@ -129,12 +127,8 @@ def resample_axes(
     shape = (len(rows.centre), len(columns.centre))
     if 0 in data.shape:
         return np.full(shape, np.nan, np.float32)
-    centre = data[
-        np.ix_(_clipped(rows.centre, data.shape[0]), _clipped(columns.centre, data.shape[1]))
-    ]
-    inside = np.logical_and.outer(
-        _inside(rows.centre, data.shape[0]), _inside(columns.centre, data.shape[1])
-    )
+    centre = data[np.ix_(_clipped(rows.centre, data.shape[0]), _clipped(columns.centre, data.shape[1]))]
+    inside = np.logical_and.outer(_inside(rows.centre, data.shape[0]), _inside(columns.centre, data.shape[1]))
     if method == "nearest":
         return np.where(inside, centre, np.float32(np.nan))
     valid = np.isfinite(data)

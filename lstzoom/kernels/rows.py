@@ -12,11 +12,12 @@ from lstzoom.kernels.aggregate import area_mean, area_std
 from lstzoom.kernels.features import band_pairs, detail_features, level_features, normalised_difference
 from lstzoom.kernels.hashing import hash_block, hash_cells
 from lstzoom.kernels.homogeneity import coefficient_of_variation, sample_weight
-from lstzoom.kernels.interpolate import block_mean, fill_gaps, interpolate
+from lstzoom.kernels.interpolate import REACH, block_mean, fill_gaps, interpolate
 from lstzoom.types import YX, FloatArray
 
 BAG_STREAM = 0
-"""Stream of the hashes that draw bags; scene ``s`` uses ``BAG_STREAM + 16 s``."""
+"""Stream of the hashes that draw the bags of the level view. It is the same for all scenes, so that a
+model may be applied to any scene, trained on or not, and still predict out of bag."""
 
 LEVEL_STREAM = 1
 DETAIL_STREAM = 2
@@ -97,6 +98,34 @@ class CoarseBlock:
     weight: NDArray[np.float32]
 
 
+def mask_block(
+    bands: NDArray[np.float32], lst: NDArray[np.float32], usable: NDArray[np.bool_] | None, ratio: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Treat what the user masks as missing.
+
+    Parameters
+    ----------
+    bands
+        float32, shape (band, h * ratio, w * ratio).
+    lst
+        float32, shape (h, w), kelvin.
+    usable
+        bool, shape (h * ratio, w * ratio), False where masked; None masks nothing.
+    ratio
+        Fine pixels per coarse pixel.
+
+    Returns
+    -------
+    bands, lst
+        NaN where masked. A coarse pixel goes only with all of its fine ones: what is left visible of
+        it has no other temperature.
+    """
+    if usable is None or usable.all():
+        return bands, lst
+    hidden = ~usable.reshape(lst.shape[0], ratio, lst.shape[1], ratio).any(axis=(1, 3))
+    return np.where(usable, bands, np.float32(np.nan)), np.where(hidden, np.float32(np.nan), lst)
+
+
 def aggregate_block(bands: FloatArray, lst: FloatArray, ratio: int, *, cv_threshold: float) -> CoarseBlock:
     """Bring a block to the coarse grid and say which coarse pixels may train.
 
@@ -125,7 +154,7 @@ def aggregate_block(bands: FloatArray, lst: FloatArray, ratio: int, *, cv_thresh
 
 def stratum_of(lst: NDArray[np.float32]) -> NDArray[np.int32]:
     """Temperature class of each pixel; its limits are fixed, so it needs no look at the scene."""
-    return np.floor(lst / STRATUM_KELVIN).astype(np.int32)
+    return np.asarray(np.floor(lst / STRATUM_KELVIN), np.int32)
 
 
 def level_rows(
@@ -163,19 +192,19 @@ def level_rows(
     return Rows(
         key=hash_block(seed, LEVEL_STREAM + STREAMS * scene, origin, shape)[chosen],
         stratum=stratum_of(block.lst[chosen]),
-        bits=level_bits(seed, scene, origin, shape)[chosen],
+        bits=level_bits(seed, origin, shape)[chosen],
         features=np.ascontiguousarray(levels[:, chosen].T),
         target=block.lst[chosen],
         weight=block.weight[chosen],
     )
 
 
-def level_bits(seed: int, scene: int, origin: YX, shape: tuple[int, int]) -> NDArray[np.uint64]:
+def level_bits(seed: int, origin: YX, shape: tuple[int, int]) -> NDArray[np.uint64]:
     """Hashes that draw the bags of the level view, for every coarse pixel of a block.
 
     Parameters
     ----------
-    seed, scene
+    seed
         Of the run.
     origin
         Global coarse index of the block's first pixel.
@@ -186,7 +215,7 @@ def level_bits(seed: int, scene: int, origin: YX, shape: tuple[int, int]) -> NDA
     -------
     ndarray of uint64, shape `shape`
     """
-    return hash_cells(seed, BAG_STREAM + STREAMS * scene, origin, shape, BAG_CELL)
+    return hash_cells(seed, BAG_STREAM, origin, shape, BAG_CELL)
 
 
 def detail_rows(
@@ -226,9 +255,11 @@ def detail_rows(
     -------
     Rows
     """
-    filled = np.stack([fill_gaps(plane) for plane in block.mean])
-    levels, lst = level_features(filled, pairs), fill_gaps(block.lst)
-    bits = hash_cells(seed, CELL_STREAM + STREAMS * scene, origin, lst.shape, BAG_CELL * ratio)
+    # One scale up everything reaches `ratio` times as far: what is left at 0 must lie beyond.
+    steps = REACH * ratio
+    filled = np.stack([fill_gaps(plane, steps=steps) for plane in block.mean])
+    levels, lst = level_features(filled, pairs), fill_gaps(block.lst, steps=steps)
+    bits = hash_cells(seed, CELL_STREAM, origin, lst.shape, BAG_CELL * ratio)
     inside = np.zeros(lst.shape, np.bool_)
     inside[core] = True
     parts = []
@@ -263,7 +294,7 @@ def _whole_blocks(phase: int, origin: int, size: int, ratio: int) -> slice:
 
 
 def pair_sums(block: CoarseBlock, core: tuple[slice, slice]) -> NDArray[np.float64]:
-    """Sums from which the correlation of LST with each normalised difference follows.
+    """Add up what the correlation of LST with each normalised difference follows from.
 
     Both are high-passed (value minus 3 x 3 mean), because what matters is detail.
 

@@ -146,11 +146,12 @@ def _best_split(
     total_w = total_y = 0.0
     for i in rows:
         b = binned[i, feature]
+        w = np.float64(weight[i])
         work[b, 0] += 1.0
-        work[b, 1] += weight[i]
-        work[b, 2] += weight[i] * target[i]
-        total_w += weight[i]
-        total_y += weight[i] * target[i]
+        work[b, 1] += w
+        work[b, 2] += w * target[i]
+        total_w += w
+        total_y += w * target[i]
     n = len(rows)
     best = -1.0
     best_bin = -1
@@ -222,9 +223,11 @@ def grow_tree(
         part = rows[start[node] : stop[node]]
         sum_w = sum_y = sum_yy = 0.0
         for i in part:
-            sum_w += weight[i]
-            sum_y += weight[i] * target[i]
-            sum_yy += weight[i] * target[i] * target[i]
+            # In float32 the square of 300 K would be rounded to 0.008 K2, more than a lake varies.
+            w, y = np.float64(weight[i]), np.float64(target[i])
+            sum_w += w
+            sum_y += w * y
+            sum_yy += w * y * y
         value[node] = sum_y / sum_w
         left[node] = -1
         impure = sum_yy - sum_y * sum_y / sum_w > 1e-9 * (1.0 + sum_yy)
@@ -295,7 +298,8 @@ def predict_row(
     node = 0
     while left[node] >= 0:
         node = left[node] if row[feature[node]] <= threshold[node] else left[node] + 1
-    return value[node]
+    leaf: float = value[node]
+    return leaf
 
 
 @njit(cache=True, nogil=True)
@@ -418,8 +422,12 @@ def fit_forest(
         settings.max_depth, settings.min_leaf, features_per_split(rows.shape[1], settings),
         np.uint64(seed), feature, threshold, left, value,
     )  # fmt: skip
-    keep = slice(0, used)
-    return Forest(*(np.ascontiguousarray(a[:, keep]) for a in (feature, threshold, left, value)))
+    return Forest(
+        np.ascontiguousarray(feature[:, :used]),
+        np.ascontiguousarray(threshold[:, :used]),
+        np.ascontiguousarray(left[:, :used]),
+        np.ascontiguousarray(value[:, :used]),
+    )
 
 
 def features_per_split(features: int, settings: TreeSettings) -> int:
@@ -501,7 +509,7 @@ def fit_reference(
     grown = []
     for t in range(settings.trees):
         inside = bag(bits, t)
-        inside = inside if len(inside) else np.arange(len(target))
+        inside = inside if len(inside) else np.arange(len(target), dtype=np.int32)
         tree = DecisionTreeRegressor(
             max_depth=settings.max_depth,
             min_samples_leaf=settings.min_leaf,

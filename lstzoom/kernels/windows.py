@@ -85,8 +85,9 @@ def tent(span: Span, ratio: int, *, stride: int) -> NDArray[np.float32]:
     ndarray of float32, shape (ratio * number of predicted coarse pixels,)
         Between 0 and 1; over all windows they add up to 1.
     """
-    position = (np.arange(span.predict.start * ratio, span.predict.stop * ratio) + 0.5) / ratio
-    return (1.0 - np.abs(position - span.centre) / stride).astype(np.float32)
+    # Counted from the centre in whole pixels, so that the last bit does not depend on the block.
+    first, stop = ((edge - span.centre) * ratio for edge in (span.predict.start, span.predict.stop))
+    return (1.0 - np.abs(np.arange(first, stop) + 0.5) / (stride * ratio)).astype(np.float32)
 
 
 def halo(stride: int, extension: int, margin: int) -> int:

@@ -16,9 +16,7 @@ def blocks(a: np.ndarray, ratio: int) -> np.ndarray:
     """The pixels of each block on the last axis."""
     ny, nx = a.shape
     return (
-        a.reshape(ny // ratio, ratio, nx // ratio, ratio)
-        .swapaxes(1, 2)
-        .reshape(ny // ratio, nx // ratio, -1)
+        a.reshape(ny // ratio, ratio, nx // ratio, ratio).swapaxes(1, 2).reshape(ny // ratio, nx // ratio, -1)
     )
 
 
@@ -30,9 +28,7 @@ def test_hand_numbers() -> None:
     np.testing.assert_array_equal(area_mean(a, 2), np.array([[3.0, 10.0]], np.float32))
     np.testing.assert_allclose(area_std(a, 2), [[np.sqrt(3.5), 0.0]], rtol=1e-6)
     t = np.array([[200.0, 400.0], [200.0, 400.0]])
-    np.testing.assert_allclose(
-        area_mean_radiance(t, 2), [[(0.5 * (200.0**4 + 400.0**4)) ** 0.25]], rtol=1e-6
-    )
+    np.testing.assert_allclose(area_mean_radiance(t, 2), [[(0.5 * (200.0**4 + 400.0**4)) ** 0.25]], rtol=1e-6)
 
 
 @given(kelvin, st.sampled_from([1, 2, 3, 6]))
@@ -93,8 +89,6 @@ def test_large_mean_costs_no_digits() -> None:
         ((6, 6), 3, 1.5, "min_valid is 1.5"),
     ],
 )
-def test_bad_input_is_named(
-    shape: tuple[int, int], ratio: int, min_valid: float, message: str
-) -> None:
+def test_bad_input_is_named(shape: tuple[int, int], ratio: int, min_valid: float, message: str) -> None:
     with pytest.raises(InputError, match=message):
         area_mean(np.zeros(shape), ratio, min_valid=min_valid)

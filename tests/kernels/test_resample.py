@@ -43,9 +43,7 @@ def test_missing_pixels_leave_bilinear_neighbours_unmixed() -> None:
 
 
 def test_average_needs_half_of_the_area() -> None:
-    np.testing.assert_allclose(
-        line([10, NAN, 30, NAN, NAN, 60], [1.5, 4.5], 3.0, "average"), [20, NAN]
-    )
+    np.testing.assert_allclose(line([10, NAN, 30, NAN, NAN, 60], [1.5, 4.5], 3.0, "average"), [20, NAN])
     np.testing.assert_allclose(line([10, NAN], [1.0], 2.0, "average"), [10])
 
 
@@ -61,18 +59,14 @@ def test_pixels_outside_of_the_source_are_missing() -> None:
     method=st.sampled_from(METHODS),
     seed=st.integers(0, 999),
 )
-def test_points_agree_with_axes(
-    position: list[float], scale: float, method: Method, seed: int
-) -> None:
+def test_points_agree_with_axes(position: list[float], scale: float, method: Method, seed: int) -> None:
     rng = np.random.default_rng(seed)
     data = rng.normal(size=(9, 9)).astype(np.float32)
     data[rng.random(data.shape) < 0.2] = NAN
     at = np.array(position)
     rows, columns = np.meshgrid(at, at, indexing="ij")
     by_axes = resample_axes(data, taps(at, scale, method), taps(at, scale, method), method)
-    by_points = resample_points(
-        data, taps(rows, scale, method), taps(columns, scale, method), method
-    )
+    by_points = resample_points(data, taps(rows, scale, method), taps(columns, scale, method), method)
     np.testing.assert_allclose(by_points, by_axes, rtol=1e-4, atol=1e-6)
 
 
@@ -104,6 +98,4 @@ def test_span_is_empty_outside_of_the_source() -> None:
     one = taps(np.array([55.0]), 1.0, "bilinear")
     start, stop = one.span(10)
     assert start == stop
-    np.testing.assert_array_equal(
-        resample_axes(np.empty((0, 0), np.float32), one, one, "bilinear"), [[NAN]]
-    )
+    np.testing.assert_array_equal(resample_axes(np.empty((0, 0), np.float32), one, one, "bilinear"), [[NAN]])
