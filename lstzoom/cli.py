@@ -1,20 +1,346 @@
-"""The command line. Heavy imports live inside the commands, so that ``--help`` stays fast."""
+"""The command line. Heavy imports live inside the commands, so that ``--help`` stays fast.
+
+Results and, with ``--json``, one JSON document go to stdout; progress, messages and errors go to
+stderr.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lstzoom import __version__
+from lstzoom.errors import ConfigError, InputError, LstzoomError
 
-app = typer.Typer(no_args_is_help=True, help="Sharpen land surface temperature from 30 m to 10 m.")
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from lstzoom.config import SharpenConfig
+    from lstzoom.grid import GridPair
+    from lstzoom.stream import Progress, Targets, Written
+    from lstzoom.validate import ValidationReport
+
+OK, UNEXPECTED, USAGE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3, 130
+_EXIT_CODES = (
+    "Exit codes: 0 done; 1 unexpected error (--debug shows where); 2 wrong usage; 3 input or settings "
+    "that cannot be used, the message tells the remedy; 130 interrupted. Files appear under their "
+    "final name only when they are complete."
+)
+_GDAL_CACHE_MB = "256"
+_SCORES = {
+    "rmse": ("RMSE, K", ".3f"),
+    "mae": ("mean absolute error, K", ".3f"),
+    "bias": ("bias, K", "+.3f"),
+    "detail_r2": ("R2 of the detail", ".3f"),
+    "ssim": ("SSIM", ".3f"),
+    "conservation_max": ("largest departure from the input, K", ".3f"),
+    "coverage": ("coverage", ".1%"),
+    "rmse_over_bicubic": ("RMSE over that of bicubic", ".3f"),
+}
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30,
+          "TI": 2**40}  # fmt: skip
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Sharpen land surface temperature from 30 m to 10 m with visible and near-infrared bands.",
+    epilog=_EXIT_CODES,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+# Reading options
 
 
 def _show_version(value: bool) -> None:
     if value:
         typer.echo(f"lstzoom {__version__}")
         raise typer.Exit
+
+
+def _list(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise typer.BadParameter(f"{text!r} is no list; write for example 1,3 or red,nir")
+    return parts
+
+
+def _integers(text: str | None) -> list[int] | None:
+    parts = _list(text)
+    try:
+        return None if parts is None else [int(part) for part in parts]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers such as 1,2") from None
+
+
+def _bytes(text: str | None) -> float | None:
+    """Read a size such as 4GiB or 800MB."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", text.upper())
+    if not found or found[2] not in _UNITS:
+        raise typer.BadParameter(f"{text!r} is no size of memory such as 4GiB or 800MB")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+LstFile = Annotated[str, typer.Argument(metavar="LST", help="Coarse land surface temperature.")]
+VnirFiles = Annotated[
+    list[str], typer.Argument(metavar="VNIR...", help="Fine reflectance: one file with bands, or several.")
+]
+Mask = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Mask on any grid: 0 is usable, anything else and nodata are not."),
+]
+MaskClear = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Values of --mask that are usable instead, as in 4,5,6.")
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Bands to use, by name (blue,red) or position from 1 (1,3)."),
+]
+Ratio = Annotated[
+    int | None, typer.Option(min=2, help="Fine pixels along a coarse pixel; default from the files.")
+]
+LstUnits = Annotated[
+    Literal["auto", "K", "C"], typer.Option(help="Units of LST; auto takes the file's tag, else kelvin.")
+]
+LstScale = Annotated[float | None, typer.Option(help="Scale of LST in place of the file's.")]
+LstOffset = Annotated[float | None, typer.Option(help="Offset of LST in place of the file's.")]
+LstNodata = Annotated[float | None, typer.Option(help="Stored number of missing LST.")]
+Nodata = Annotated[float | None, typer.Option(help="Stored number of missing reflectance.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed: the same seed gives the same result.")]
+Method = Annotated[
+    Literal["calibrated", "published"],
+    typer.Option(help="calibrated learns how much detail to believe; published believes all of it."),
+]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes of a local dask cluster; 1 works in this process.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+# What all commands share
+
+
+@contextmanager
+def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> Iterator[None]:
+    """Set up logging and GDAL's memory, and turn errors into a message and an exit code."""
+    os.environ.setdefault("GDAL_CACHEMAX", _GDAL_CACHE_MB)
+    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    # Distributed sets up its own logging when it is imported, here and in the workers.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "error")
+    before = signal.signal(signal.SIGTERM, _interrupt) if _is_main_thread() else None
+    try:
+        yield
+    except (typer.Exit, typer.BadParameter):
+        raise
+    except KeyboardInterrupt:
+        _fail("interrupted; no file was left half-written", INTERRUPTED, debug=debug)
+    except LstzoomError as error:
+        _fail(str(error), BAD_INPUT, debug=debug)
+    except Exception as error:  # noqa: BLE001  (the last resort: told in one line, or in full)
+        told = f"unexpected {type(error).__name__}: {error}"
+        _fail(told if debug else f"{told}; --debug shows where", UNEXPECTED, debug=debug)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _is_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc(file=sys.stderr)
+    typer.echo(f"lstzoom: {message}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _progress(what: str, *, quiet: bool) -> Iterator[Progress | None]:
+    """Show a bar on a terminal, and a line for every tenth elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if quiet:
+        yield None
+    elif console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        yield _lines(what)
+
+
+def _lines(what: str) -> Callable[[int, int], None]:
+    start, told = time.perf_counter(), -1
+
+    def show(done: int, total: int) -> None:
+        nonlocal told
+        tenth = 10 * done // max(total, 1)
+        if tenth > told:
+            told = tenth
+            seconds = time.perf_counter() - start
+            typer.echo(f"{what}: {10 * tenth} % ({done} of {total} blocks, {seconds:.0f} s)", err=True)
+
+    return show
+
+
+def _settings(**values: Any) -> SharpenConfig:
+    from pydantic import ValidationError
+
+    from lstzoom.config import SharpenConfig
+
+    try:
+        return SharpenConfig(**values)
+    except ValidationError as error:
+        told = "; ".join(str(one["msg"]) for one in error.errors())
+        raise ConfigError(told.removeprefix("Value error, ")) from error
+
+
+def _chosen_bands(paths: Sequence[str], names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
+    """Positions of bands given by name or by position from 1."""
+    if wanted is None:
+        return list(range(len(names)))
+    if all(one.isdigit() for one in wanted):
+        chosen = [int(one) - 1 for one in wanted]
+        absent = [one for one in chosen if not 0 <= one < len(names)]
+    else:
+        chosen = [names.index(one) if one in names else -1 for one in wanted]
+        absent = [one for one in chosen if one < 0]
+    if absent:
+        there = ", ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+        raise InputError(
+            f"--bands {','.join(wanted)} asks for what is not in {', '.join(paths)}; there are: {there}"
+        )
+    return chosen
+
+
+def _open_vnir(
+    paths: Sequence[str],
+    lst_path: str,
+    bands: Sequence[str] | None,
+    ratio: int | None,
+    nodata: float | None,
+) -> tuple[GridPair, Callable[[int], xr.DataArray], list[str]]:
+    """Find the grids and the bands; the bands are opened once the size of chunks is known."""
+    from lstzoom import raster
+    from lstzoom.grid import resolve_grids
+
+    coarse = raster.describe(lst_path)[0].geobox
+    sources = [source for path in paths for source in raster.describe(path)]
+    # Names are made by the reader; any grid serves to ask for them.
+    names = [str(name) for name in raster.open_stack(paths, coarse).band.values]
+    chosen = _chosen_bands(paths, names, bands)
+    grids = resolve_grids(coarse, [sources[k].geobox for k in chosen], ratio)
+
+    def open_at(chunk: int) -> xr.DataArray:
+        stack = raster.open_stack(paths, grids.fine, chunks=chunk * grids.ratio, nodata=nodata)
+        return stack if len(chosen) == len(names) and bands is None else stack.isel(band=chosen)
+
+    return grids, open_at, [names[k] for k in chosen]
+
+
+def _run(
+    scene: tuple[xr.DataArray, xr.DataArray],
+    valid: xr.DataArray | None,
+    targets: Targets,
+    config: SharpenConfig,
+    workers: int,
+    threads: int,
+    memory: float | None,
+    *,
+    quiet: bool,
+) -> Written:
+    """Sharpen into files, here or on a cluster of processes."""
+    from lstzoom import stream
+
+    with _progress("sharpening", quiet=quiet) as progress:
+        common: dict[str, Any] = {"valid": valid, "config": config, "progress": progress}
+        if workers == 1:
+            return stream.write_sharpened(*scene, targets, threads=threads, **common)
+        with stream.local_cluster(workers, memory) as client:
+            return stream.write_sharpened(*scene, targets, client=client, **common)
+
+
+def _tags(
+    lst: str, vnir: Sequence[str], bands: Sequence[str], grids: GridPair, config: SharpenConfig
+) -> dict[str, str]:
+    """Say in the files how they were made; names of inputs without their folders."""
+    return {
+        "TIFFTAG_SOFTWARE": f"lstzoom {__version__}",
+        "LSTZOOM_VERSION": __version__,
+        "LSTZOOM_METHOD": config.method,
+        "LSTZOOM_SEED": str(config.seed),
+        "LSTZOOM_RATIO": str(grids.ratio),
+        "LSTZOOM_LST": Path(lst).name,
+        "LSTZOOM_VNIR": ", ".join(Path(path).name for path in vnir),
+        "LSTZOOM_BANDS": ", ".join(bands),
+    }
+
+
+def _summary(written: Written, tags: dict[str, str], workers: int, encoding: str) -> dict[str, Any]:
+    affine, (rows, columns), crs = written.grid.affine, written.grid.shape, written.grid.crs
+    assert crs is not None  # noqa: S101  (a grid without is refused)
+    return {
+        "lstzoom": __version__,
+        "outputs": {name: str(path) for name, path in written.paths.items()},
+        "encoding": encoding,
+        "method": tags["LSTZOOM_METHOD"],
+        "seed": int(tags["LSTZOOM_SEED"]),
+        "ratio": int(tags["LSTZOOM_RATIO"]),
+        "bands": tags["LSTZOOM_BANDS"].split(", "),
+        "shape": [rows, columns],
+        "pixel": [abs(affine.a), abs(affine.e)],
+        "crs": f"EPSG:{code}" if (code := crs.to_epsg()) else crs.to_wkt(),
+        "kelvin": written.kelvin,
+        "pixels": dict(written.flags),
+        "blocks": written.blocks,
+        "chunk": written.chunk,
+        "workers": workers,
+        "seconds": round(written.seconds, 2),
+    }
+
+
+def _tell(written: Written) -> None:
+    rows, columns = written.grid.shape
+    typer.echo(f"{rows} x {columns} pixels in {written.blocks} blocks, {written.seconds:.1f} s")
+    if written.kelvin:
+        typer.echo("LST {min:.2f} to {max:.2f} K, mean {mean:.2f} K".format(**written.kelvin))
+    for meaning, count in written.flags.items():
+        if count:
+            typer.echo(f"  {100 * count / (rows * columns):5.1f} %  {meaning}")
+    for path in written.paths.values():
+        typer.echo(f"wrote {path}")
+
+
+# Commands
 
 
 @app.callback()
@@ -26,6 +352,236 @@ def _options(
     ] = False,
 ) -> None:
     """Take the options that hold for all commands."""
+
+
+@app.command(epilog=_EXIT_CODES)
+def sharpen(
+    lst: LstFile,
+    vnir: VnirFiles,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="COG to write.")],
+    qa: Annotated[Path | None, typer.Option(help="COG of quality flags to write, too.")] = None,
+    zarr: Annotated[Path | None, typer.Option(help="Zarr store of LST and flags to write, too.")] = None,
+    mask: Mask = None,
+    mask_clear: MaskClear = None,
+    bands: Bands = None,
+    ratio: Ratio = None,
+    encoding: Annotated[
+        Literal["uint16", "float32"],
+        typer.Option(help="uint16 holds steps of 0.01 K (nodata 65535), float32 kelvin as they are."),
+    ] = "uint16",
+    method: Method = "calibrated",
+    seed: Seed = 0,
+    lst_units: LstUnits = "auto",
+    lst_scale: LstScale = None,
+    lst_offset: LstOffset = None,
+    lst_nodata: LstNodata = None,
+    nodata: Nodata = None,
+    workers: Workers = 1,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory of a process, as in 4GiB; sets the size of blocks."),
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of a block in coarse pixels; the result does not depend on it."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Sharpen one scene: coarse LST and fine reflectance in, fine LST out."""
+    names, clear, limit = _list(bands), _integers(mask_clear), _bytes(memory)
+    if clear is not None and mask is None:
+        raise typer.BadParameter("it needs --mask", param_hint="--mask-clear")
+    with _session(quiet=quiet, verbose=verbose, debug=debug):
+        from lstzoom import raster, stream
+        from lstzoom.write import ENCODINGS
+
+        grids, open_vnir, band_names = _open_vnir(vnir, lst, names, ratio, nodata)
+        threads = stream.choose_threads() if workers == 1 else 1
+        if chunk is None:
+            chunk = stream.choose_chunk(
+                (grids.coarse.shape.y, grids.coarse.shape.x),
+                bands=len(band_names),
+                ratio=grids.ratio,
+                workers=workers,
+                threads=threads,
+                memory=limit,
+            )
+        config = _settings(chunk=chunk, seed=seed, method=method)
+        side = stream.read_chunks(chunk)
+        scene = open_vnir(side), raster.open_lst(
+            lst, units=lst_units, chunks=side, nodata=lst_nodata, scale=lst_scale, offset=lst_offset
+        )  # fmt: skip
+        valid = None if mask is None else raster.open_mask(
+            mask, grids.fine, clear_values=clear, chunks=side * grids.ratio
+        )  # fmt: skip
+        tags = _tags(lst, vnir, band_names, grids, config)
+        targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
+        written = _run(scene, valid, targets, config, workers, threads, limit, quiet=quiet)
+        summary = _summary(written, tags, workers, encoding)
+        if as_json:
+            typer.echo(json.dumps(summary))
+        elif not quiet:
+            _tell(written)
+
+
+@app.command(epilog=_EXIT_CODES)
+def validate(
+    lst: LstFile,
+    vnir: VnirFiles,
+    *,
+    truth: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Fine LST to compare with; it is never sharpened from.")
+    ] = None,
+    degrade: Annotated[
+        bool, typer.Option("--degrade", help="Sharpen the degraded --truth in place of LST.")
+    ] = False,
+    psf_sigma: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Point spread when degrading: standard deviation in pixels of what is degraded."
+        ),
+    ] = None,
+    bands: Bands = None,
+    ratio: Ratio = None,
+    method: Method = "calibrated",
+    seed: Seed = 0,
+    lst_units: LstUnits = "auto",
+    lst_scale: LstScale = None,
+    lst_offset: LstOffset = None,
+    lst_nodata: LstNodata = None,
+    nodata: Nodata = None,
+    as_json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - for stdout.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw the maps, and their errors beside with _errors in the name.")
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the error where the answer is known, beside bicubic and nearest.
+
+    With --truth, LST is sharpened and compared with it. With --truth and --degrade, the truth is
+    degraded, sharpened back and compared with itself. Without, this is done to LST, one scale up.
+    """
+    names = _list(bands)
+    if degrade and truth is None:
+        raise typer.BadParameter("it needs --truth", param_hint="--degrade")
+    with _session(quiet=quiet, verbose=verbose, debug=debug):
+        from lstzoom import raster
+        from lstzoom.validate import validate as compare
+
+        options: dict[str, Any] = {"units": lst_units, "scale": lst_scale, "offset": lst_offset}
+        coarse = raster.open_lst(lst, nodata=lst_nodata, **options)
+        fine = None if truth is None else raster.open_lst(truth)
+        # Truth and reflectance have to share a grid; without a truth LST itself becomes one.
+        if fine is None:
+            stack = _open_vnir(vnir, lst, names, None, nodata)[1](256)
+        else:
+            stack = _on(fine, vnir, names, nodata)
+        report = compare(
+            stack.compute(),
+            None if degrade else coarse.compute(),
+            truth=None if fine is None else fine.compute(),
+            ratio=ratio,
+            psf_sigma=psf_sigma,
+            config=_settings(seed=seed, method=method),
+        )
+        if as_json is not None:
+            _write_json(report.to_dict(), as_json)
+        if png is not None:
+            _draw(report, png, abs((fine if fine is not None else coarse).odc.geobox.affine.a))
+        if not quiet and as_json != "-":
+            _show_scores(report)
+
+
+def _show_scores(report: ValidationReport) -> None:
+    """Print the methods side by side, which fits a terminal of 80 columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption=f"{report.pixels} pixels, truth SD {report.truth_sd:.2f} K. {report.explanation}")
+    table.add_column("")
+    for name in report.rows:
+        table.add_column(name, justify="right")
+    for key, (title, style) in _SCORES.items():
+        cells = (row[key] for row in report.rows.values())
+        table.add_row(title, *(format(one, style) if one == one else "-" for one in cells))  # noqa: PLR0124
+    Console().print(table)
+
+
+def _on(
+    fine: xr.DataArray, paths: Sequence[str], bands: Sequence[str] | None, nodata: float | None
+) -> xr.DataArray:
+    """Open reflectance on the grid of the truth."""
+    from lstzoom import raster
+
+    stack = raster.open_stack(paths, fine.odc.geobox, nodata=nodata)
+    return stack.isel(band=_chosen_bands(paths, [str(name) for name in stack.band.values], bands))
+
+
+def _write_json(content: dict[str, Any], target: str) -> None:
+    text = json.dumps(content, indent=2)
+    if target == "-":
+        typer.echo(text)
+        return
+    path = Path(target)
+    if not path.parent.is_dir():
+        raise InputError(
+            f"cannot write {target!r}: the folder {str(path.parent)!r} does not exist; make it first"
+        )
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _draw(report: ValidationReport, path: Path, pixel: float) -> None:
+    from lstzoom import metrics, plot
+
+    coarse, pred, truth = (report.images[name] for name in ("coarse", "pred", "truth"))
+    plot.before_after(coarse, pred, path, truth=truth, pixel=pixel)
+    methods = {
+        "lstzoom": pred,
+        "bicubic": metrics.upsample_bicubic(coarse, report.ratio),
+        "nearest": metrics.upsample_nearest(coarse, report.ratio),
+    }
+    plot.error_maps(methods, truth, path.with_name(f"{path.stem}_errors{path.suffix}"), pixel=pixel)
+
+
+@app.command(epilog=_EXIT_CODES)
+def demo(
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
+        "lstzoom-demo"
+    ),
+    size: Annotated[
+        int, typer.Option(min=90, help="Side of the fine scene in pixels, a multiple of 3.")
+    ] = 600,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Simulate city and fields with a known answer, sharpen them on a local cluster, show the score."""
+    with _session(quiet=quiet, verbose=verbose, debug=debug):
+        from lstzoom.demo import run_demo
+
+        with _progress("sharpening", quiet=quiet) as progress:
+            say = None if quiet else lambda sentence: typer.echo(sentence, err=True)
+            done = run_demo(output, size=size, seed=seed, workers=workers, say=say, progress=progress)
+        if quiet:
+            return
+        _show_scores(done.report)
+        for path in (*done.written.paths.values(), *done.pictures):
+            typer.echo(f"wrote {path}")
+        if done.missing:
+            typer.echo(f"no picture was drawn: {done.missing}", err=True)
+        typer.echo(f"{done.seconds:.0f} s; everything is in {done.folder}")
 
 
 def main() -> None:

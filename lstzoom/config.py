@@ -84,7 +84,7 @@ class SharpenConfig(_Settings):
     windows: WindowConfig = WindowConfig()
     local_trees: TreeConfig = TreeConfig(trees=6, max_depth=6, min_leaf=5, feature_share=0.7)
     level_trees: TreeConfig = TreeConfig(trees=8, max_depth=10, min_leaf=10, feature_share=0.5)
-    detail_trees: TreeConfig = TreeConfig(trees=16, max_depth=12, min_leaf=60, feature_share=0.3)
+    detail_trees: TreeConfig = TreeConfig(trees=16, max_depth=12, min_leaf=20, feature_share=0.3)
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="after")

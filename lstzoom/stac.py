@@ -7,7 +7,8 @@ folder can be moved. `load_pair` finds its assets by their roles, ``temperature`
 
 odc-stac applies neither scale nor offset, bins pixels by the footprint of an item's first band,
 and falls back to overviews when it averages. Here scale and offset are applied, every item is
-handed over with the assets of one role only, and overviews are never used.
+handed over with one asset only, and overviews are never used. (To load both items in one call of
+your own, note that odc-stac takes the assets of a collection from its first item.)
 """
 
 from __future__ import annotations
@@ -338,7 +339,7 @@ def _collection(path: str | Path) -> pystac.Catalog:
         )
     try:
         found = pystac.read_file(str(file))
-    except (pystac.STACError, ValueError, KeyError) as error:
+    except (pystac.STACError, pystac.STACTypeError, ValueError, KeyError) as error:
         raise InputError(f"{str(file)!r} cannot be read as STAC: {error}") from error
     if not isinstance(found, pystac.Catalog):
         raise InputError(

@@ -150,8 +150,16 @@ class _Tally:
 
 
 def read_chunks(chunk: int) -> int:
-    """Side of the chunks, in coarse pixels, that inputs are best opened with for blocks of a size."""
-    return math.gcd(chunk, _READ_CHUNK) if chunk % _READ_CHUNK else _READ_CHUNK
+    """Side of the chunks, in coarse pixels, that inputs are best opened with for blocks of a size.
+
+    Examples
+    --------
+    >>> read_chunks(256), read_chunks(112)
+    (64, 56)
+    """
+    # Chunks that end where blocks do are not read for a few rows of pixels.
+    divisors = [side for side in range(1, chunk + 1) if chunk % side == 0]
+    return min(divisors, key=lambda side: abs(math.log(side / _READ_CHUNK)))
 
 
 def block_bytes(chunk: int, bands: int, ratio: int, halo: int) -> float:
@@ -211,10 +219,15 @@ def choose_chunk(
             f"{(memory or 0) / 2**30:.2g} GiB do not hold {threads} block(s) of {low} coarse pixels with "
             f"{bands} bands; about {least:.1f} GiB are needed: raise --memory, or take fewer bands"
         )
-    # Twice as many blocks as there are hands, so that none waits for the last.
-    hands = 2 * workers * threads
-    busy = [c for c in fitting if math.prod(-(-n // c) for n in shape) >= hands or workers * threads == 1]
-    return max(busy) if busy else fitting[0]
+    hands = workers * threads
+
+    def rounds(chunk: int) -> float:
+        """Fine pixels that the busiest hand goes through, halos included."""
+        sides = [min(chunk, n) + 2 * halo for n in shape]
+        blocks = math.prod(-(-n // chunk) for n in shape)
+        return -(-blocks // hands) * math.prod(sides)
+
+    return min(fitting, key=lambda chunk: (rounds(chunk), -chunk))
 
 
 def _needed(chunk: int, bands: int, ratio: int, halo: int, threads: int) -> float:

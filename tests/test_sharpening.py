@@ -80,7 +80,8 @@ def test_few_tasks_per_block():
     vnir, lst = random_scene((160, 160))
     config = lstzoom.SharpenConfig(chunk=32, sample={"max_patches": 4})
     lazy = lstzoom.sharpen(vnir.chunk({"y": 96, "x": 96}), lst.chunk(32), config=config)
-    assert len(lazy.__dask_graph__()) / 25 <= 12
+    # Layers of nested Delayed objects repeat tasks; what the scheduler sees is the union.
+    assert len(lazy.__dask_graph__().to_dict()) / 25 <= 12
 
 
 def test_masked_pixels_neither_train_nor_appear():

@@ -16,7 +16,7 @@ from lstzoom.kernels.interpolate import add_to_cells, upsample
 REACH = 2
 """Coarse pixels on which a corrected fine pixel depends, to each side."""
 
-NEWTON_STEPS = 3
+NEWTON_STEPS = 4
 
 
 @njit(cache=True, nogil=True)

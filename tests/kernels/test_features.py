@@ -1,0 +1,174 @@
+"""Features: hand numbers, a plain regression as the reference, the reach, and freedom of units."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lstzoom.kernels.features import (
+    DETAIL_REACH,
+    SLOPE_BOX,
+    SLOPE_FLOOR,
+    band_pairs,
+    detail_count,
+    detail_features,
+    filled_levels,
+    level_features,
+    local_fit,
+    normalised_difference,
+)
+from lstzoom.kernels.interpolate import block_mean, interpolate, upsample
+from tests.kernels.tiny import make_scene
+
+NAN = np.nan
+seeds = st.integers(0, 2**32 - 1)
+values = hnp.arrays(np.float32, (3, 4), elements=st.floats(-1e4, 1e4, width=32, allow_subnormal=False))
+
+
+def single(a: object) -> np.ndarray:
+    return np.asarray(a, np.float32)
+
+
+def test_pairs_of_bands():
+    assert band_pairs(1) == []
+    assert band_pairs(3) == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_normalised_difference_by_hand():
+    got = normalised_difference(single([0.5, 0.1, 0.0, -0.1, NAN]), single([0.25, 0.1, 0.0, 0.3, 1.0]))
+    np.testing.assert_allclose(got, [1 / 3, 0, 0, -1, NAN], rtol=1e-6)
+
+
+@given(values, values)
+def test_normalised_difference_is_bounded_and_antisymmetric(a, b):
+    got = normalised_difference(a, b)
+    assert (np.abs(got) <= 1).all()
+    np.testing.assert_array_equal(normalised_difference(b, a), -got)
+
+
+@given(values, values, st.integers(-10, 10))
+def test_normalised_difference_has_no_unit(a, b, power):
+    unit = np.float32(2.0**power)
+    np.testing.assert_allclose(
+        normalised_difference(a * unit, b * unit), normalised_difference(a, b), rtol=1e-6
+    )
+
+
+def test_level_features_are_the_bands_and_then_the_pairs():
+    bands = np.random.default_rng(0).random((3, 2, 2), np.float32)
+    got = level_features(bands, ((0, 2), (1, 2)))
+    assert got.shape == (5, 2, 2)
+    np.testing.assert_array_equal(got[:3], bands)
+    np.testing.assert_array_equal(got[3], normalised_difference(bands[0], bands[2]))
+    np.testing.assert_array_equal(got[4], normalised_difference(bands[1], bands[2]))
+
+
+@given(seeds)
+@settings(max_examples=30, deadline=None)
+def test_local_fit_is_a_damped_regression(seed):
+    rng = np.random.default_rng(seed)
+    lst, feature = single(rng.normal(300, 5, (8, 9))), single(rng.normal(0.2, 0.1, (8, 9)))
+    usable = rng.random((8, 9)) > rng.choice([0.1, 0.8])
+    fit, half = local_fit(lst, feature, usable), SLOPE_BOX // 2
+    for y in range(8):
+        for x in range(9):
+            box = (slice(max(y - half, 0), y + half + 1), slice(max(x - half, 0), x + half + 1))
+            t, v = lst[box][usable[box]].astype(float), feature[box][usable[box]].astype(float)
+            slope = residual = 0.0
+            if len(t) >= 3:
+                damp = SLOPE_FLOOR**2 * np.mean(v**2)
+                slope = np.mean((t - t.mean()) * (v - v.mean())) / (v.var() + damp)
+                residual = lst[y, x] - t.mean() - slope * (feature[y, x] - v.mean())
+            np.testing.assert_allclose(fit.slope[y, x], slope, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(fit.residual[y, x], residual, rtol=1e-4, atol=1e-4)
+
+
+def test_local_fit_of_a_linear_scene():
+    feature = single(np.random.default_rng(0).normal(0, 1, (7, 7)))
+    fit = local_fit(300 - 8 * feature, feature, np.ones((7, 7), bool))
+    np.testing.assert_allclose(fit.slope, -8, rtol=1e-3)
+    np.testing.assert_allclose(fit.residual, 0, atol=1e-2)
+
+
+def test_no_slope_on_a_constant_feature_or_without_support():
+    lst = single(np.random.default_rng(0).normal(300, 1, (6, 6)))
+    for constant in (0.3, 0.0):
+        fit = local_fit(lst, np.full((6, 6), constant, np.float32), np.ones((6, 6), bool))
+        np.testing.assert_allclose(fit.slope, 0, atol=1e-4)
+    alone = np.zeros((6, 6), bool)
+    alone[2, 2:4] = True
+    fit = local_fit(lst, lst, alone)
+    assert (fit.slope == 0).all()
+    assert (fit.residual == 0).all()
+
+
+def planes_of(levels: np.ndarray, lst: np.ndarray, ratio: int) -> np.ndarray:
+    return detail_features(levels, lst, interpolate(lst, ratio), np.ones(lst.shape, bool), ratio)
+
+
+def test_detail_features_are_in_the_stated_order():
+    rng = np.random.default_rng(1)
+    levels, lst = single(rng.random((2, 24, 21))), single(rng.normal(300, 4, (8, 7)))
+    got = planes_of(levels, lst, 3)
+    assert got.shape[0] == detail_count(2) == 9
+    np.testing.assert_array_equal(got[2:4], levels)
+    np.testing.assert_array_equal(got[8], interpolate(lst, 3))
+    for k in range(2):
+        coarse = block_mean(levels[k], 3)
+        fit = local_fit(lst, coarse, np.ones(lst.shape, bool))
+        np.testing.assert_array_equal(got[k], levels[k] - upsample(coarse, 3))
+        np.testing.assert_array_equal(got[4 + k], got[k] * upsample(fit.slope, 3))
+        np.testing.assert_array_equal(got[6 + k], upsample(fit.residual, 3))
+
+
+@given(st.sampled_from([2, 3, 4]), st.floats(-10, 10, width=32))
+def test_a_constant_band_has_no_detail(ratio, value):
+    lst = single(np.random.default_rng(0).normal(300, 4, (8, 7)))
+    got = planes_of(np.full((1, 8 * ratio, 7 * ratio), value, np.float32), lst, ratio)
+    np.testing.assert_allclose(got[0], 0, atol=1e-5)
+    np.testing.assert_allclose(got[2], 0, atol=1e-3)
+
+
+@given(seeds, st.integers(-10, 13))
+@settings(max_examples=20, deadline=None)
+def test_slopes_times_details_are_in_kelvin(seed, power):
+    rng, unit = np.random.default_rng(seed), np.float32(2.0**power)
+    levels, lst = single(rng.random((1, 24, 21))), single(rng.normal(300, 4, (8, 7)))
+    once, again = planes_of(levels, lst, 3), planes_of(levels * unit, lst, 3)
+    np.testing.assert_array_equal(again[:2], once[:2] * unit)
+    np.testing.assert_array_equal(again[2:], once[2:])
+
+
+@given(st.sampled_from([2, 3]), st.integers(0, 14), st.integers(0, 14), seeds)
+@settings(max_examples=30, deadline=None)
+def test_reach_of_the_detail_features(ratio, y, x, seed):
+    rng = np.random.default_rng(seed)
+    levels, lst = single(rng.random((1, 15 * ratio, 15 * ratio))), single(rng.normal(300, 4, (15, 15)))
+    smooth, usable = interpolate(lst, ratio), rng.random((15, 15)) > 0.1
+    before = detail_features(levels, lst, smooth, usable, ratio)
+    lst[y, x] += 9
+    levels[0, y * ratio, x * ratio] += 1
+    usable[y, x] ^= True
+    changed = (detail_features(levels, lst, smooth, usable, ratio) != before).any(axis=0)
+    rows, columns = (index // ratio for index in np.nonzero(changed))
+    assert np.abs(rows - y).max() <= DETAIL_REACH
+    assert np.abs(columns - x).max() <= DETAIL_REACH
+
+
+def test_a_missing_pixel_takes_the_mean_of_its_cell():
+    bands = single([[[1, 2, 9, 9], [3, NAN, 9, 9]], [[4, 4, NAN, NAN], [8, 8, NAN, np.inf]]])
+    mean = single([[[2, 9]], [[6, NAN]]])
+    got = filled_levels(bands, mean, ((0, 1),), 2)
+    np.testing.assert_array_equal(got[0], [[1, 2, 9, 9], [3, 2, 9, 9]])
+    # The cell without any is filled from the cell beside it.
+    np.testing.assert_array_equal(got[1], [[4, 4, 6, 6], [8, 8, 6, 6]])
+    np.testing.assert_array_equal(got[2], normalised_difference(got[0], got[1]))
+    assert np.isnan(bands[0, 1, 1]), "the input must stay as it was"
+
+
+def test_without_gaps_nothing_is_filled():
+    bands = make_scene(3).bands
+    mean = np.stack([block_mean(plane, 3) for plane in bands])
+    np.testing.assert_array_equal(filled_levels(bands, mean, (), 3), bands)
