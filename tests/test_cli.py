@@ -15,9 +15,8 @@ import pytest
 import rasterio
 import rioxarray
 import xarray as xr
-from click.testing import Result
 from rio_cogeo.cogeo import cog_validate
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from lstzoom import cli, metrics, raster
 from lstzoom.simulate import Scene, simulate_scene, write_scene, write_simulation

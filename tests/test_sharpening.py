@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lstzoom
+from lstzoom.config import SampleConfig, WindowConfig
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
 from lstzoom.kernels.quality import QA
 from lstzoom.metrics import rmse, seam, upsample_bicubic
@@ -16,7 +17,7 @@ from tests.scenes import on_grid, random_scene
 
 SMALL = lstzoom.SharpenConfig(
     chunk=8,
-    windows={"stride": 4, "extension": 2, "min_samples": 12},
+    windows=WindowConfig(stride=4, extension=2, min_samples=12),
     outputs=("lst_global", "lst_local", "local_weight", "residual"),
 )
 
@@ -78,7 +79,7 @@ def test_nothing_is_read_before_it_is_computed():
 
 def test_few_tasks_per_block():
     vnir, lst = random_scene((160, 160))
-    config = lstzoom.SharpenConfig(chunk=32, sample={"max_patches": 4})
+    config = lstzoom.SharpenConfig(chunk=32, sample=SampleConfig(max_patches=4))
     lazy = lstzoom.sharpen(vnir.chunk({"y": 96, "x": 96}), lst.chunk(32), config=config)
     # Layers of nested Delayed objects repeat tasks; what the scheduler sees is the union.
     assert len(lazy.__dask_graph__().to_dict()) / 25 <= 12
@@ -242,7 +243,7 @@ def test_a_model_of_other_scenes_is_applied_and_differs():
 
 def test_the_sample_is_drawn_from_all_scenes_and_bounded():
     scenes = [random_scene((40, 40), seed=k) for k in range(3)]
-    config = lstzoom.SharpenConfig(sample={"levels": 300, "details": 400, "per_stratum": 10})
+    config = lstzoom.SharpenConfig(sample=SampleConfig(levels=300, details=400, per_stratum=10))
     model = lstzoom.fit(scenes, config=config)
     assert 300 <= model.level_rows <= 300 + 10 * 20
     assert 400 <= model.detail_rows <= 400 + 10 * 20

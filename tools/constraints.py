@@ -32,9 +32,7 @@ def requirement() -> str:
 def python_version(python: str) -> str:
     """Ask an interpreter for its version, such as ``3.11``."""
     code = "import sys; print('{}.{}'.format(*sys.version_info))"
-    return subprocess.run(
-        [python, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def resolve(python: str) -> Pins:

@@ -20,6 +20,9 @@ from lstzoom.kernels.hashing import MAX_TREES, mix
 
 MAX_BINS = 255
 
+_STRIP = 256
+"""Pixels that one tree handles before the next tree is read: both then stay in the cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class TreeSettings:
@@ -304,6 +307,52 @@ def predict_row(
 
 
 @njit(cache=True, nogil=True)
+def _closed(
+    threshold: NDArray[np.float32], left: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.uint32], int]:
+    """One tree whose leaves lead to themselves, and its depth: every row may take as many steps."""
+    nodes = len(left)
+    limit, child = threshold.copy(), left.astype(np.uint32)
+    depth = np.zeros(nodes, np.int64)
+    deepest = 0
+    for k in range(nodes):
+        if left[k] < 0:
+            limit[k] = np.inf
+            child[k] = k
+        else:
+            # Children follow their parent, so its depth is known by now.
+            depth[left[k]] = depth[left[k] + 1] = depth[k] + 1
+            deepest = max(deepest, depth[k] + 1)
+    return limit, child, deepest
+
+
+@njit(cache=True, nogil=True)
+def _add_tree(
+    rows: NDArray[np.float32],
+    n: int,
+    column: NDArray[np.uint32],
+    limit: NDArray[np.float32],
+    child: NDArray[np.uint32],
+    value: NDArray[np.float32],
+    depth: int,
+    node: NDArray[np.uint32],
+    total: NDArray[np.float64],
+) -> None:
+    """Add the prediction of one tree for the first `n` rows; `node` is working memory.
+
+    All rows take a step before any takes the next: their steps do not wait for each other's memory,
+    where a single row walking down waits at every node.
+    """
+    node[:n] = 0
+    for _ in range(depth):
+        for i in range(n):
+            k = node[i]
+            node[i] = child[k] + np.uint32(rows[i, column[k]] > limit[k])
+    for i in range(n):
+        total[i] += value[node[i]]
+
+
+@njit(cache=True, nogil=True)
 def _predict_planes(
     planes: NDArray[np.float32],
     feature: NDArray[np.int16],
@@ -314,15 +363,26 @@ def _predict_planes(
 ) -> None:
     n_features, ny, nx = planes.shape
     trees = feature.shape[0]
-    row = np.empty(n_features, np.float32)
+    limit, child = np.empty_like(threshold), np.empty(left.shape, np.uint32)
+    # Unsigned indices spare the check for negative ones at every step.
+    column = feature.astype(np.uint32)
+    depth = np.empty(trees, np.int64)
+    for t in range(trees):
+        limit[t], child[t], depth[t] = _closed(threshold[t], left[t])
+    rows = np.empty((_STRIP, n_features), np.float32)
+    node = np.empty(_STRIP, np.uint32)
+    total = np.empty(_STRIP, np.float64)
     for y in range(ny):
-        for x in range(nx):
+        for x0 in range(0, nx, _STRIP):
+            n = min(_STRIP, nx - x0)
             for k in range(n_features):
-                row[k] = planes[k, y, x]
-            total = 0.0
+                for i in range(n):
+                    rows[i, k] = planes[k, y, x0 + i]
+            total[:] = 0.0
             for t in range(trees):
-                total += predict_row(row, feature[t], threshold[t], left[t], value[t])
-            out[y, x] = total / trees
+                _add_tree(rows, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
+            for i in range(n):
+                out[y, x0 + i] = total[i] / trees
 
 
 @njit(cache=True, nogil=True)
