@@ -16,7 +16,7 @@ ifneq ($(wildcard ../shared/data/.),)
 export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy notebooks docs \
+.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed notebooks docs \
 	constraints apt clean
 
 help: ## show this list
@@ -56,7 +56,10 @@ format: $(STAMP) ## rewrite the files as `make lint` wants them, where that is s
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: bench-accuracy ## run all benchmarks (accuracy is the only one yet)
+bench: bench-accuracy bench-speed ## run all benchmarks
+
+bench-speed: $(STAMP) ## measure CPU time and memory beside the I/O floor
+	$(BIN)/python -m benchmarks.speed --size 1200
 
 bench-accuracy: $(STAMP) ## measure the error against known truth
 	$(BIN)/python -m benchmarks.accuracy

@@ -1,7 +1,8 @@
 """Error against known truth on ten real cases, beside bicubic and recorded pyDMS figures.
 
-Run as ``make bench-accuracy`` or ``python -m benchmarks.accuracy [--json FILE] [--method ...]``. The cases
-are read from the folder that the environment variable ``LSTZOOM_REAL_DATA`` names.
+Run as ``make bench-accuracy`` or ``python -m benchmarks.accuracy [--json FILE] [--shift N]``. The cases are
+read from the folder that the environment variable ``LSTZOOM_REAL_DATA`` names. ``--shift N`` moves the
+reflectance by N fine pixels along both axes, to show what misregistration costs.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ class Row:
     seconds: float
 
 
-def run_case(folder: Path) -> Row:
+def run_case(folder: Path, shift: int = 0) -> Row:
     """Sharpen one case with the defaults and with the published method, and compare."""
     lst = open_lst(folder / "coarse_lst.tif")
     grids = resolve_grids(grid_of(lst), [describe(folder / "vnir.tif")[0].geobox])
     vnir = open_stack(folder / "vnir.tif", grids.fine).compute()
+    vnir = vnir.copy(data=np.roll(vnir.to_numpy(), (shift, shift), axis=(1, 2)))
     truth = open_lst(folder / "truth_lst.tif").to_numpy()
     lst = lst.compute()
     coarse = lst.to_numpy()
@@ -105,12 +107,13 @@ def main() -> int:
     """Run all cases and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--shift", type=int, default=0, help="misregister by so many fine pixels")
     args = parser.parse_args()
     place = os.environ.get("LSTZOOM_REAL_DATA")
     if not place or not (Path(place) / "cases").is_dir():
         print("skipped: LSTZOOM_REAL_DATA does not name a folder with cases/; nothing was measured")
         return 0
-    rows = [run_case(Path(place) / "cases" / name) for name in PYDMS]
+    rows = [run_case(Path(place) / "cases" / name, args.shift) for name in PYDMS]
     _print(rows)
     if args.json:
         args.json.write_text(json.dumps(_record(rows), indent=1))

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,9 +27,11 @@ from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
     from lstzoom.config import SharpenConfig
     from lstzoom.grid import GridPair
+    from lstzoom.raster import RasterSource
     from lstzoom.stream import Progress, Targets, Written
     from lstzoom.validate import ValidationReport
 
@@ -242,29 +245,46 @@ def _chosen_bands(paths: Sequence[str], names: Sequence[str], wanted: Sequence[s
     return chosen
 
 
-def _open_vnir(
-    paths: Sequence[str],
-    lst_path: str,
-    bands: Sequence[str] | None,
-    ratio: int | None,
-    nodata: float | None,
-) -> tuple[GridPair, Callable[[int], xr.DataArray], list[str]]:
-    """Find the grids and the bands; the bands are opened once the size of chunks is known."""
+@dataclass(frozen=True, slots=True)
+class _Vnir:
+    """Bands chosen from files."""
+
+    sources: tuple[RasterSource, ...]
+    names: tuple[str, ...]
+
+    def open(self, grid: GeoBox, chunk: int, nodata: float | None) -> xr.DataArray:
+        """Open them on a grid; files and bands that were not chosen are not read."""
+        from lstzoom import raster
+
+        paths = list(dict.fromkeys(source.path for source in self.sources))
+        if len(paths) == 1:
+            numbers = [source.band for source in self.sources]
+            stack = raster.open_stack(paths, grid, bands=numbers, chunks=chunk, nodata=nodata)
+        else:
+            there = [(one.path, one.band) for path in paths for one in raster.describe(path)]
+            at = [there.index((source.path, source.band)) for source in self.sources]
+            stack = raster.open_stack(paths, grid, chunks=chunk, nodata=nodata)
+            stack = stack if at == list(range(len(there))) else stack.isel(band=at)
+        return stack.assign_coords(band=list(self.names))
+
+
+def _choose(paths: Sequence[str], bands: Sequence[str] | None) -> _Vnir:
+    """Find bands by name or position among all bands of all files."""
+    from lstzoom import raster
+
+    sources = [source for path in paths for source in raster.describe(path)]
+    # Names are made by the reader; any grid serves to ask for them.
+    names = [str(name) for name in raster.open_stack(paths, sources[0].geobox).band.values]
+    chosen = _chosen_bands(paths, names, bands)
+    return _Vnir(tuple(sources[k] for k in chosen), tuple(names[k] for k in chosen))
+
+
+def _grids(lst: str, vnir: _Vnir, ratio: int | None) -> GridPair:
     from lstzoom import raster
     from lstzoom.grid import resolve_grids
 
-    coarse = raster.describe(lst_path)[0].geobox
-    sources = [source for path in paths for source in raster.describe(path)]
-    # Names are made by the reader; any grid serves to ask for them.
-    names = [str(name) for name in raster.open_stack(paths, coarse).band.values]
-    chosen = _chosen_bands(paths, names, bands)
-    grids = resolve_grids(coarse, [sources[k].geobox for k in chosen], ratio)
-
-    def open_at(chunk: int) -> xr.DataArray:
-        stack = raster.open_stack(paths, grids.fine, chunks=chunk * grids.ratio, nodata=nodata)
-        return stack if len(chosen) == len(names) and bands is None else stack.isel(band=chosen)
-
-    return grids, open_at, [names[k] for k in chosen]
+    coarse = raster.describe(lst)[0].geobox
+    return resolve_grids(coarse, [source.geobox for source in vnir.sources], ratio)
 
 
 def _run(
@@ -400,12 +420,13 @@ def sharpen(
         from lstzoom import raster, stream
         from lstzoom.write import ENCODINGS
 
-        grids, open_vnir, band_names = _open_vnir(vnir, lst, names, ratio, nodata)
+        reflectance = _choose(vnir, names)
+        grids = _grids(lst, reflectance, ratio)
         threads = stream.choose_threads() if workers == 1 else 1
         if chunk is None:
             chunk = stream.choose_chunk(
                 (grids.coarse.shape.y, grids.coarse.shape.x),
-                bands=len(band_names),
+                bands=len(reflectance.names),
                 ratio=grids.ratio,
                 workers=workers,
                 threads=threads,
@@ -413,13 +434,13 @@ def sharpen(
             )
         config = _settings(chunk=chunk, seed=seed, method=method)
         side = stream.read_chunks(chunk)
-        scene = open_vnir(side), raster.open_lst(
+        kelvin = raster.open_lst(
             lst, units=lst_units, chunks=side, nodata=lst_nodata, scale=lst_scale, offset=lst_offset
-        )  # fmt: skip
-        valid = None if mask is None else raster.open_mask(
-            mask, grids.fine, clear_values=clear, chunks=side * grids.ratio
-        )  # fmt: skip
-        tags = _tags(lst, vnir, band_names, grids, config)
+        )
+        fine, side = grids.fine, side * grids.ratio
+        scene = reflectance.open(fine, side, nodata), kelvin
+        valid = None if mask is None else raster.open_mask(mask, fine, clear_values=clear, chunks=side)
+        tags = _tags(lst, vnir, reflectance.names, grids, config)
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
         written = _run(scene, valid, targets, config, workers, threads, limit, quiet=quiet)
         summary = _summary(written, tags, workers, encoding)
@@ -481,10 +502,9 @@ def validate(
         coarse = raster.open_lst(lst, nodata=lst_nodata, **options)
         fine = None if truth is None else raster.open_lst(truth)
         # Truth and reflectance have to share a grid; without a truth LST itself becomes one.
-        if fine is None:
-            stack = _open_vnir(vnir, lst, names, None, nodata)[1](256)
-        else:
-            stack = _on(fine, vnir, names, nodata)
+        reflectance = _choose(vnir, names)
+        grid = _grids(lst, reflectance, None).fine if fine is None else fine.odc.geobox
+        stack = reflectance.open(grid, raster.DEFAULT_CHUNK, nodata)
         report = compare(
             stack.compute(),
             None if degrade else coarse.compute(),
@@ -496,7 +516,10 @@ def validate(
         if as_json is not None:
             _write_json(report.to_dict(), as_json)
         if png is not None:
-            _draw(report, png, abs((fine if fine is not None else coarse).odc.geobox.affine.a))
+            from lstzoom.demo import draw
+
+            errors = png.with_name(f"{png.stem}_errors{png.suffix}")
+            draw(report, png, errors, pixel=abs((coarse if fine is None else fine).odc.geobox.affine.a))
         if not quiet and as_json != "-":
             _show_scores(report)
 
@@ -516,16 +539,6 @@ def _show_scores(report: ValidationReport) -> None:
     Console().print(table)
 
 
-def _on(
-    fine: xr.DataArray, paths: Sequence[str], bands: Sequence[str] | None, nodata: float | None
-) -> xr.DataArray:
-    """Open reflectance on the grid of the truth."""
-    from lstzoom import raster
-
-    stack = raster.open_stack(paths, fine.odc.geobox, nodata=nodata)
-    return stack.isel(band=_chosen_bands(paths, [str(name) for name in stack.band.values], bands))
-
-
 def _write_json(content: dict[str, Any], target: str) -> None:
     text = json.dumps(content, indent=2)
     if target == "-":
@@ -537,19 +550,6 @@ def _write_json(content: dict[str, Any], target: str) -> None:
             f"cannot write {target!r}: the folder {str(path.parent)!r} does not exist; make it first"
         )
     path.write_text(f"{text}\n", encoding="utf-8")
-
-
-def _draw(report: ValidationReport, path: Path, pixel: float) -> None:
-    from lstzoom import metrics, plot
-
-    coarse, pred, truth = (report.images[name] for name in ("coarse", "pred", "truth"))
-    plot.before_after(coarse, pred, path, truth=truth, pixel=pixel)
-    methods = {
-        "lstzoom": pred,
-        "bicubic": metrics.upsample_bicubic(coarse, report.ratio),
-        "nearest": metrics.upsample_nearest(coarse, report.ratio),
-    }
-    plot.error_maps(methods, truth, path.with_name(f"{path.stem}_errors{path.suffix}"), pixel=pixel)
 
 
 @app.command(epilog=_EXIT_CODES)

@@ -166,19 +166,48 @@ def _read(path: Path) -> NDArray[np.float32]:
 
 def _pictures(scene: Scene, report: ValidationReport, root: Path) -> tuple[tuple[Path, ...], str]:
     """Draw, unless matplotlib is missing: that is no reason to fail."""
-    coarse, pred, truth = (report.images[name] for name in ("coarse", "pred", "truth"))
     at = [scene.landscape.bands.index(name) for name in ("red", "green", "blue")]
-    methods = {
-        "lstzoom": pred,
-        "bicubic": metrics.upsample_bicubic(coarse, scene.ratio),
-        "nearest": metrics.upsample_nearest(coarse, scene.ratio),
-    }
-    size = abs(scene.geobox.affine.a)
+    pixel = abs(scene.geobox.affine.a)
+    paths = root / "before_after.png", root / "errors.png"
     try:
-        before = plot.before_after(
-            coarse, pred, root / "before_after.png", truth=truth, rgb=scene.vnir[at], pixel=size
-        )
-        errors = plot.error_maps(methods, truth, root / "errors.png", pixel=size)
+        draw(report, *paths, pixel=pixel, rgb=scene.vnir[at])
     except MissingExtraError as error:
         return (), str(error)
-    return (before, errors), ""
+    return paths, ""
+
+
+def draw(
+    report: ValidationReport,
+    before_after: Path,
+    errors: Path,
+    *,
+    pixel: float,
+    rgb: NDArray[np.float32] | None = None,
+) -> None:
+    """Draw the arrays of a report: input, result and truth, and the errors of all methods.
+
+    Parameters
+    ----------
+    report
+        With its images.
+    before_after, errors
+        PNG files to write.
+    pixel
+        Side of a fine pixel in metres.
+    rgb
+        Reflectance of red, green and blue on the fine grid, for a picture of the ground.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    coarse, pred, truth = (report.images[name] for name in ("coarse", "pred", "truth"))
+    baselines = {
+        "bicubic": metrics.upsample_bicubic(coarse, report.ratio),
+        "nearest": metrics.upsample_nearest(coarse, report.ratio),
+    }
+    # Bicubic fills gaps; without them its error would be told over other pixels than in the table.
+    compared = {name: np.where(np.isfinite(pred), one, np.nan) for name, one in baselines.items()}
+    plot.before_after(coarse, pred, before_after, truth=truth, rgb=rgb, pixel=pixel)
+    plot.error_maps({"lstzoom": pred, **compared}, truth, errors, pixel=pixel)

@@ -145,6 +145,23 @@ def test_bands_by_name_and_by_position_are_the_same(files: dict[str, str], tmp_p
     np.testing.assert_array_equal(one, other)
 
 
+def test_bands_that_are_not_asked_for_are_not_read(files: dict[str, str], tmp_path: Path) -> None:
+    with rasterio.open(files["nir"]) as file:
+        profile = file.profile
+        values = file.read(1)
+    with rasterio.open(tmp_path / "broken.tif", "w", **profile) as file:
+        file.write(values, 1)
+    whole = (tmp_path / "broken.tif").read_bytes()
+    (tmp_path / "broken.tif").write_bytes(whole[: len(whole) // 2])
+    broken = {**files, "nir": str(tmp_path / "broken.tif")}
+    done = sharpen(broken, "-o", tmp_path / "out.tif")
+    assert done.exit_code == cli.BAD_INPUT
+    assert "broken.tif" in done.stderr
+    assert "truncated" in done.stderr
+    done = sharpen(broken, "-o", tmp_path / "out.tif", "--bands", "red,blue")
+    assert done.exit_code == 0, done.stderr
+
+
 def test_a_mask_leaves_pixels_out(files: dict[str, str], scene: Scene, tmp_path: Path) -> None:
     with rasterio.open(files["lst"]) as file:
         profile = {**file.profile, "dtype": "uint8", "nodata": None}

@@ -115,6 +115,33 @@ def test_the_footprint_holds_every_corner(scene: Scene, folder: Path) -> None:
             assert bottom - 1e-6 <= lat <= top + 1e-6
 
 
+def test_the_footprint_is_one_ring_around_the_scene(folder: Path) -> None:
+    ring = np.array(json.loads((folder / "scene-vnir.json").read_text())["geometry"]["coordinates"][0])
+    x, y = ring[:-1].T - ring[0][:, None]
+    x1, y1 = ring[1:].T - ring[0][:, None]
+    width, height = np.ptp(ring, axis=0)
+    # Counterclockwise; the scene is turned a little against the meridians.
+    assert 0.9 < (x * y1 - x1 * y).sum() / 2 / (width * height) < 1.0
+    assert np.abs(np.diff(ring, axis=0)).max() < 0.07 * max(width, height)
+
+
+def test_an_item_may_hold_both_and_reach_further_in_one(folder: Path, scene: Scene) -> None:
+    lst, vnir = items_of(folder)
+    with rasterio.open(folder / "red.tif") as whole:
+        values, profile = whole.read(1)[:60], {**whole.profile, "height": 60}
+    with rasterio.open(folder / "north.tif", "w", **profile) as file:
+        file.write(values, 1)
+    north = vnir.assets["red"].clone()
+    north.href = str(folder / "north.tif")
+    north.extra_fields["proj:shape"] = [60, 150]
+    both = lst.clone()
+    both.assets = {"red": north, "lst": both.assets["lst"]}
+    vnir_there, lst_there = stac.load_pair([both], chunks=8)
+    np.testing.assert_allclose(lst_there.values, scene.coarse, rtol=0, atol=0.0051)
+    assert np.isnan(vnir_there.values[0, 60:]).all()
+    assert np.isfinite(vnir_there.values[0, :60]).all()
+
+
 def test_the_folder_can_be_moved(folder: Path, scene: Scene) -> None:
     moved = folder.rename(folder.with_name("moved"))
     _, lst = stac.load_pair(moved / "collection.json")

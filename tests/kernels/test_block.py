@@ -13,10 +13,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lstzoom.kernels.aggregate import area_mean_radiance
-from lstzoom.kernels.block import BlockSettings, Sharpened
+from lstzoom.kernels.block import MARGIN, BlockSettings, Sharpened
 from lstzoom.kernels.correct import correct_residual
 from lstzoom.kernels.interpolate import fill_gaps, interpolate
 from lstzoom.kernels.quality import QA, cells
+from lstzoom.kernels.windows import spans
 from tests.kernels.tiny import (
     Scene,
     make_scene,
@@ -108,6 +109,16 @@ def test_a_wider_halo_changes_nothing(stride, extension):
     one, other = sharpen_core(scene, model, how, *core), sharpen_core(scene, model, wider, *core)
     for field in fields(Sharpened):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+@given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 40), st.integers(0, 20))
+def test_the_halo_holds_every_window_that_reaches_the_margin(start, length, stride, extension):
+    # What a window at the far end of the margin lacks is damped to the last digits of the core, so that
+    # the comparisons of bits above need luck to see it.
+    halo = settings(3, stride=stride, extension=extension).halo
+    wide = slice(halo - MARGIN, halo + length + MARGIN)
+    for span in spans(start - halo, length + 2 * halo, wide, stride=stride, extension=extension):
+        assert span.train.stop - span.train.start == 2 * (stride + extension)
 
 
 def test_the_inputs_stay_as_they_were():
