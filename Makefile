@@ -34,16 +34,23 @@ $(STAMP): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable ".[dev,report]"
 	@touch $@
 
-demo: $(STAMP) ## sharpen a simulated scene, start to end
+# numba checks only the file that a compiled function stands in, not those that it calls into: what was
+# compiled before any kernel changed has to go.
+KERNELS := $(VENV)/.kernels
+$(KERNELS): $(STAMP) $(wildcard lstzoom/kernels/*.py)
+	rm -f lstzoom/kernels/__pycache__/*.nb[ci]
+	@touch $@
+
+demo: $(KERNELS) ## sharpen a simulated scene, start to end
 	$(BIN)/lstzoom demo
 
-test: $(STAMP) ## run the default tests (not slow, no cluster)
+test: $(KERNELS) ## run the default tests (not slow, no cluster)
 	$(BIN)/python -m pytest
 
-test-slow: $(STAMP) ## run only the slow and the cluster tests
+test-slow: $(KERNELS) ## run only the slow and the cluster tests
 	$(BIN)/python -m pytest -m "slow or cluster"
 
-test-all: $(STAMP) ## run all tests
+test-all: $(KERNELS) ## run all tests
 	$(BIN)/python -m pytest -m ""
 
 lint: $(STAMP) ## check format, lint, types and the direction of imports
@@ -58,13 +65,13 @@ format: $(STAMP) ## rewrite the files as `make lint` wants them, where that is s
 
 bench: bench-accuracy bench-speed ## run all benchmarks
 
-bench-speed: $(STAMP) ## measure CPU time and memory beside the I/O floor
+bench-speed: $(KERNELS) ## measure CPU time and memory beside the I/O floor
 	$(BIN)/python -m benchmarks.speed --size 1200
 
-bench-accuracy: $(STAMP) ## measure the error against known truth
+bench-accuracy: $(KERNELS) ## measure the error against known truth
 	$(BIN)/python -m benchmarks.accuracy
 
-notebooks: $(STAMP) ## run every notebook from start to end
+notebooks: $(KERNELS) ## run every notebook from start to end
 	@test -n "$(NOTEBOOKS)" || { echo "notebooks/ holds no notebook yet; nothing was run" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
 		--constraint constraints.txt --editable ".[notebooks]"

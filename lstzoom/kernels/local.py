@@ -278,8 +278,9 @@ def _window(
             )  # fmt: skip
             share = local_weight(target, own, world)
             for i in range(n):
-                one = own[i] if np.isfinite(own[i]) else world[i]
-                fused[i] = share * one + (1.0 - share) * world[i]
+                # A sample that all trees have seen stays NaN and is left out of the amplitude: the
+                # global prediction in its place would look like detail.
+                fused[i] = share * own[i] + (1.0 - share) * world[i]
         figures = amplitude_of(target, fused, place)
     _add_window(
         planes, prior_fine, tent_y, tent_x, corner[0], corner[1], trained, share, figures,
