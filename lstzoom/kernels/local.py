@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from lstzoom.kernels.amplitude import amplitude_of
 from lstzoom.kernels.fuse import local_weight
-from lstzoom.kernels.trees import TreeSettings, bag, features_per_split, grow_tree, node_capacity, predict_row
+from lstzoom.kernels.trees import (
+    TreeSettings,
+    add_tree,
+    bag,
+    closed,
+    features_per_split,
+    grow_tree,
+    node_capacity,
+    predict_row,
+)
 from lstzoom.kernels.windows import Span, tent
 
 LOCAL_BINS = 64
@@ -216,21 +225,31 @@ def _add_window(
 ) -> None:
     """Predict a window's fine pixels and add everything to the block, weighted by the tent."""
     trees = feature.shape[0]
-    row = np.empty(planes.shape[0], np.float32)
+    n = len(tent_x)
+    limit, child = np.empty_like(threshold), np.empty(left.shape, np.uint32)
+    column = feature.astype(np.uint32)
+    depth = np.empty(trees, np.int64)
+    if trained:
+        for t in range(trees):
+            limit[t], child[t], depth[t] = closed(threshold[t], left[t])
+    rows = np.empty((n, planes.shape[0]), np.float32)
+    node, total = np.empty(n, np.uint32), np.empty(n, np.float64)
     for i in range(len(tent_y)):
-        for j in range(len(tent_x)):
-            y, x = y0 + i, x0 + j
+        y = y0 + i
+        if trained:
+            for k in range(planes.shape[0]):
+                for j in range(n):
+                    rows[j, k] = planes[k, y, x0 + j]
+            total[:] = 0.0
+            for t in range(trees):
+                add_tree(rows, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
+        for j in range(n):
+            x = x0 + j
             w = tent_y[i] * tent_x[j]
-            local = prior_fine[y, x]
-            if trained:
-                for k in range(planes.shape[0]):
-                    row[k] = planes[k, y, x]
-                local = np.float32(0.0)
-                for t in range(trees):
-                    local += predict_row(row, feature[t], threshold[t], left[t], value[t])
-                local /= trees
+            world = prior_fine[y, x]
+            local = np.float32(total[j] / trees) if trained else world
             sums[0, y, x] += w * local
-            sums[1, y, x] += w * (share * local + (1.0 - share) * prior_fine[y, x])
+            sums[1, y, x] += w * (share * local + (1.0 - share) * world)
             sums[2, y, x] += w * share
             sums[3, y, x] += w * figures[0]
             sums[4, y, x] += w * figures[1]

@@ -307,7 +307,7 @@ def predict_row(
 
 
 @njit(cache=True, nogil=True)
-def _closed(
+def closed(
     threshold: NDArray[np.float32], left: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32], int]:
     """One tree whose leaves lead to themselves, and its depth: every row may take as many steps."""
@@ -327,7 +327,7 @@ def _closed(
 
 
 @njit(cache=True, nogil=True)
-def _add_tree(
+def add_tree(
     rows: NDArray[np.float32],
     n: int,
     column: NDArray[np.uint32],
@@ -368,7 +368,7 @@ def _predict_planes(
     column = feature.astype(np.uint32)
     depth = np.empty(trees, np.int64)
     for t in range(trees):
-        limit[t], child[t], depth[t] = _closed(threshold[t], left[t])
+        limit[t], child[t], depth[t] = closed(threshold[t], left[t])
     rows = np.empty((_STRIP, n_features), np.float32)
     node = np.empty(_STRIP, np.uint32)
     total = np.empty(_STRIP, np.float64)
@@ -380,7 +380,7 @@ def _predict_planes(
                     rows[i, k] = planes[k, y, x0 + i]
             total[:] = 0.0
             for t in range(trees):
-                _add_tree(rows, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
+                add_tree(rows, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
             for i in range(n):
                 out[y, x0 + i] = total[i] / trees
 
