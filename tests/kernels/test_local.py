@@ -110,11 +110,10 @@ def window(
     forest = window_forest(rows, target, coarse.weight[cut][there], bits, how.trees)
     own = predict_out_of_bag(forest, rows, bits)
     share = local_weight(target, own, world)
-    one = np.where(np.isfinite(own), own, world)
     return (
         predict(forest, fine),
         share,
-        amplitude_of(target, single(share * one + (1 - share) * world), place),
+        amplitude_of(target, single(share * own + (1 - share) * world), place),
     )
 
 
