@@ -39,6 +39,7 @@ _DRIFT_TOLERANCE: Final = 0.1
 _OUTLINE_POINTS: Final = 33
 # A shear that moves no pixel of the scene by more than this is rounding in the file's header.
 _SHEAR_TOLERANCE: Final = 1e-3
+_SAME_GRID: Final = 0.01
 
 
 class _Resolution(NamedTuple):
@@ -123,6 +124,27 @@ def _scaled_slice(part: slice, size: int, ratio: int) -> slice:
     if step != 1:
         raise GridMismatchError(f"{part} has step {step}; a window of the grid needs step 1")
     return slice(start * ratio, max(start, stop) * ratio)
+
+
+def coincide(first: GeoBox, second: GeoBox) -> bool:
+    """Tell whether two grids are the same, to 0.01 pixel at all corners.
+
+    Parameters
+    ----------
+    first, second
+        Grids, not sheared.
+
+    Returns
+    -------
+    bool
+    """
+    if first.crs != second.crs or first.shape != second.shape:
+        return False
+    rows, columns = first.shape
+    corners = [(0, 0), (columns, 0), (0, rows), (columns, rows)]
+    apart = [np.subtract(first.affine @ corner, second.affine @ corner) for corner in corners]
+    pixel = (abs(second.affine.a), abs(second.affine.e))
+    return bool(np.max(np.abs(apart) / pixel) < _SAME_GRID)
 
 
 def resolve_grids(lst: GeoBox, vnir: Sequence[GeoBox], ratio: int | None = None) -> GridPair:

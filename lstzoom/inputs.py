@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lstzoom.errors import InputError, UnitsError
-from lstzoom.grid import GridPair, describe_grid, grid_of, north_up, resolve_grids
+from lstzoom.grid import GridPair, coincide, describe_grid, grid_of, north_up, resolve_grids
 from lstzoom.regrid import regrid
 
 MIN_COARSE = 5
@@ -140,14 +140,15 @@ def _mask(valid: xr.DataArray, grids: GridPair) -> NDArray[np.bool_] | da.Array:
             f"valid has dtype {valid.dtype}; give booleans, True where a pixel may be used, "
             "for example scl.isin([4, 5, 6])"
         )
-    if valid.shape == grids.fine.shape:
+    grid = grid_of(valid)
+    if coincide(grid, grids.fine):
         return valid.data
-    if valid.shape == grids.coarse.shape:
+    if coincide(grid, grids.coarse):
         repeat = da.repeat if isinstance(valid.data, da.Array) else np.repeat
         return repeat(repeat(valid.data, grids.ratio, axis=0), grids.ratio, axis=1)
     raise InputError(
-        f"valid has shape {valid.shape}; it must lie on the fine grid {describe_grid(grids.fine)} or on the "
-        f"coarse grid {describe_grid(grids.coarse)}"
+        f"valid lies on {describe_grid(grid)}; it must lie on the fine grid {describe_grid(grids.fine)} "
+        f"or on the coarse grid {describe_grid(grids.coarse)}: reproject it with nearest resampling first"
     )
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from lstzoom.grid import grid_of
+from lstzoom.grid import coincide, grid_of
 from lstzoom.raster import DEFAULT_CHUNK, Sampling, sampling
 from lstzoom.types import YX
 
@@ -33,22 +33,12 @@ def regrid(array: xr.DataArray, grid: GeoBox) -> NDArray[Any] | da.Array:
         dask where the array is. A pixel depends on its own position alone, never on the chunks.
     """
     source = grid_of(array)
-    if _coincide(source, grid):
+    if coincide(source, grid):
         return array.data
     if isinstance(array.data, da.Array):
         return _lazily(array.data, source, grid)
     whole = sampling(source, grid, "auto", slice(0, grid.shape.y), slice(0, grid.shape.x))
     return _apply(_finite(array.data), whole, YX(0, 0))
-
-
-def _coincide(a: GeoBox, b: GeoBox) -> bool:
-    """Whether two grids are the same to 0.01 pixel at all corners."""
-    if a.crs != b.crs or a.shape != b.shape:
-        return False
-    rows, columns = a.shape
-    corners = [(0, 0), (columns, 0), (0, rows), (columns, rows)]
-    apart = [np.subtract(a.affine @ c, b.affine @ c) for c in corners]
-    return bool(np.max(np.abs(apart) / (abs(b.affine.a), abs(b.affine.e))) < 0.01)
 
 
 def _lazily(data: da.Array, source: GeoBox, grid: GeoBox) -> da.Array:

@@ -300,8 +300,10 @@ def test_bad_input_says_what_to_do():
         lstzoom.sharpen(vnir.data, lst)
     with pytest.raises(lstzoom.InputError, match="booleans"):
         lstzoom.sharpen(vnir, lst, valid=lst)
-    with pytest.raises(lstzoom.InputError, match="fine grid"):
-        lstzoom.sharpen(vnir, lst, valid=on_grid(np.ones((7, 7), bool), pixel=30.0))
+    elsewhere = on_grid(np.ones(lst.shape, bool), pixel=30.0)
+    for wrong in (elsewhere.isel(x=slice(0, 7)), elsewhere.assign_coords(x=elsewhere.x + 30.0)):
+        with pytest.raises(lstzoom.InputError, match="fine grid"):
+            lstzoom.sharpen(vnir, lst, valid=wrong)
     with pytest.raises(lstzoom.GridMismatchError, match="CRS"):
         lstzoom.sharpen(
             vnir, xr.DataArray(lst.data, dims=("y", "x"), coords={"y": lst.y.data, "x": lst.x.data})
