@@ -129,6 +129,17 @@ def test_holes_are_flagged_by_their_reason():
     assert conserved(sharp, lst, 3) <= 0.01
 
 
+@pytest.mark.parametrize("fill", [-9999.0, 0.0, 65535.0, np.inf, -1.7e38])
+def test_undeclared_fill_values_never_train(fill):
+    vnir, lst = random_scene((30, 30))
+    holes, filled = lst.copy(deep=True), lst.copy(deep=True)
+    holes.data[4:9, 10:12] = np.nan
+    filled.data[4:9, 10:12] = fill
+    xr.testing.assert_identical(
+        lstzoom.sharpen(vnir, filled, config=SMALL), lstzoom.sharpen(vnir, holes, config=SMALL)
+    )
+
+
 def test_nothing_but_nodata_is_a_result():
     vnir, lst = random_scene((12, 12))
     lst.data[:] = np.nan

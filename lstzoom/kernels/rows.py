@@ -32,6 +32,9 @@ trees look more reliable than they are."""
 STRATUM_KELVIN = 2.0
 """Width of the temperature classes from which the sample is stratified."""
 
+POSSIBLE_KELVIN = (100.0, 2000.0)
+"""No land surface is colder or hotter, lava included."""
+
 MAX_PAIRS = 3
 """Normalised differences that are used beside the bands."""
 
@@ -101,7 +104,7 @@ class CoarseBlock:
 def mask_block(
     bands: NDArray[np.float32], lst: NDArray[np.float32], usable: NDArray[np.bool_] | None, ratio: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Treat what the user masks as missing.
+    """Treat as missing what the user masks and what cannot be a temperature.
 
     Parameters
     ----------
@@ -118,8 +121,11 @@ def mask_block(
     -------
     bands, lst
         NaN where masked. A coarse pixel goes only with all of its fine ones: what is left visible of
-        it has no other temperature.
+        it has no other temperature. LST outside of `POSSIBLE_KELVIN` is a fill value that nobody
+        declared, such as -9999, 0 or 65535.
     """
+    low, high = POSSIBLE_KELVIN
+    lst = np.where((lst > low) & (lst < high), lst, np.float32(np.nan))
     if usable is None or usable.all():
         return bands, lst
     hidden = ~usable.reshape(lst.shape[0], ratio, lst.shape[1], ratio).any(axis=(1, 3))
