@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lstzoom.errors import InputError, UnitsError
+from lstzoom.errors import InputError
 from lstzoom.grid import GridPair, coincide, describe_grid, grid_of, north_up, resolve_grids
+from lstzoom.kernels.rows import require_kelvin
 from lstzoom.regrid import regrid
 
 MIN_COARSE = 5
 """Fewest coarse pixels along a side: less holds no window and no neighbourhood."""
 
-_KELVIN = (150.0, 700.0)
+_VERTICAL = ("y", "latitude", "lat")
+_HORIZONTAL = ("x", "longitude", "lon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,12 @@ def prepare(
     GridMismatchError
         If the grids cannot be made to nest.
     UnitsError
-        If LST that is in memory cannot be kelvin.
+        If LST that is in memory cannot be kelvin; lazy LST raises where it is read.
     """
     lst, vnir = north_up(_plane(lst, "lst")), north_up(_stack(vnir))
-    _require_kelvin(lst)
+    if not isinstance(lst.data, da.Array):
+        # What is lazy is checked where it is read.
+        require_kelvin(lst.to_numpy())
     grids = resolve_grids(grid_of(lst), [grid_of(vnir)], ratio)
     if min(grids.coarse.shape) < MIN_COARSE:
         raise InputError(
@@ -107,9 +112,15 @@ def _plane(array: xr.DataArray, name: str) -> xr.DataArray:
             f"{name} is a {type(array).__name__}; give an xarray.DataArray with dimensions (y, x)"
         )
     array = array.squeeze(drop=True) if array.ndim > 2 else array
-    if array.ndim != 2:
+    spatial = _spatial(array)
+    if array.ndim != 2 or len(spatial) != 2:
         raise InputError(f"{name} has dimensions {array.dims}; it needs (y, x): select one band and one time")
-    return array
+    return array.transpose(*spatial)
+
+
+def _spatial(array: xr.DataArray) -> tuple[Hashable, ...]:
+    """Name the vertical and the horizontal dimension, in that order, of those that are there."""
+    return tuple(d for names in (_VERTICAL, _HORIZONTAL) for d in array.dims if d in names)
 
 
 def _stack(array: xr.DataArray) -> xr.DataArray:
@@ -123,7 +134,7 @@ def _stack(array: xr.DataArray) -> xr.DataArray:
         array = array.expand_dims("band")
     if array.ndim == 4 and array.sizes.get("time") == 1:
         array = array.squeeze("time", drop=True)
-    spatial = tuple(d for d in array.dims if d in {"y", "x", "latitude", "longitude", "lat", "lon"})
+    spatial = _spatial(array)
     if array.ndim != 3 or len(spatial) != 2:
         raise InputError(f"vnir has dimensions {array.dims}; it needs (band, y, x)")
     band = next(d for d in array.dims if d not in spatial)
@@ -156,16 +167,3 @@ def _float32(array: NDArray[Any] | da.Array) -> NDArray[np.float32] | da.Array:
     if array.dtype == np.float32:
         return array
     return array.astype(np.float32)
-
-
-def _require_kelvin(lst: xr.DataArray) -> None:
-    """Refuse temperatures that cannot be kelvin; lazy ones are taken on trust."""
-    if isinstance(lst.data, da.Array):
-        return
-    values = np.asarray(lst.data, np.float64)
-    finite = values[np.isfinite(values)]
-    if finite.size and not _KELVIN[0] <= float(np.median(finite)) <= _KELVIN[1]:
-        raise UnitsError(
-            f"the median LST is {np.median(finite):.1f}, but kelvin are needed; add 273.15 to Celsius, "
-            "apply the file's scale and offset, and set its nodata value to NaN"
-        )

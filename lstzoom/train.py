@@ -77,16 +77,15 @@ class SceneModel:
         Raises
         ------
         InputError
-            If number of bands, ratio or seed differ.
+            If bands, their order, ratio or seed differ.
         """
-        given = (len(scene.bands), scene.grids.ratio, config.seed)
-        trained = (len(self.bands), self.ratio, self.seed)
+        given = (scene.bands, scene.grids.ratio, config.seed)
+        trained = (self.bands, self.ratio, self.seed)
         if given != trained:
             raise InputError(
-                "the model does not fit the scene: bands, ratio and seed are "
-                f"{given[0]} {list(scene.bands)}, {given[1]} and {given[2]}, but it was trained with "
-                f"{trained[0]} {list(self.bands)}, {trained[1]} and {trained[2]}; give the same bands in the "
-                "same order, the same ratio and SharpenConfig(seed=...)"
+                f"the model does not fit the scene: bands, ratio and seed are {list(given[0])}, {given[1]} "
+                f"and {given[2]}, but it was trained with {list(trained[0])}, {trained[1]} and {trained[2]}; "
+                "give bands of the same names in the same order, the same ratio and SharpenConfig(seed=...)"
             )
 
 
@@ -134,7 +133,10 @@ def fit(
         If the scenes do not have the same bands and ratio, or there is none.
     """
     config = config or SharpenConfig()
-    prepared = [prepare(*scene) for scene in scenes]
+    listed = list(scenes)
+    if any(isinstance(scene, xr.DataArray) for scene in listed):
+        raise InputError("fit takes a list of scenes: fit([(vnir, lst)]), not fit((vnir, lst))")
+    prepared = [prepare(*scene) for scene in listed]
     _require_alike(prepared)
     trained = train(prepared, config)
     model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
@@ -190,7 +192,7 @@ def _require_alike(scenes: Sequence[SceneArrays]) -> None:
         raise InputError("fit was given no scene; give at least one pair (vnir, lst)")
     first = scenes[0]
     for number, scene in enumerate(scenes):
-        same = (len(scene.bands), scene.grids.ratio) == (len(first.bands), first.grids.ratio)
+        same = (scene.bands, scene.grids.ratio) == (first.bands, first.grids.ratio)
         if not same:
             raise InputError(
                 f"scene {number} has bands {list(scene.bands)} and ratio {scene.grids.ratio}, scene 0 has "
@@ -228,14 +230,31 @@ def _read_patches(
     out: list[Any] = []
     for number, scene in enumerate(scenes):
         ratio = scene.grids.ratio
-        halo = _PATCH_HALO * ratio
-        some = [Block(v.patch.rows, v.patch.columns, halo) for v in visits if v.scene == number]
-        task = partial(_coarse_patch, halo=halo, ratio=ratio, cv_threshold=config.cv_threshold)
-        if scene.is_lazy:
-            out += delay_blocks(task, *scene.lazy(), None, some, ratio=ratio)
-        else:
-            out += [run_block(task, scene.vnir, scene.lst, scene.usable, None, b, ratio) for b in some]
+        mine = [_grown(v.patch, _PATCH_HALO * ratio, scene.lst.shape) for v in visits if v.scene == number]
+        for block, core in mine:
+            task = partial(_coarse_patch, core=core, ratio=ratio, cv_threshold=config.cv_threshold)
+            if scene.is_lazy:
+                out += delay_blocks(task, *scene.lazy(), None, [block], ratio=ratio)
+            else:
+                out.append(run_block(task, scene.vnir, scene.lst, scene.usable, None, block, ratio))
     return out
+
+
+def _grown(patch: Patch, halo: int, shape: tuple[int, int]) -> tuple[Block, tuple[slice, slice]]:
+    """Grow a patch by a halo that ends where the scene does, and say where the patch lies in it.
+
+    The halo grows with the square of the ratio in fine pixels; outside of the scene it would be nothing
+    but memory.
+    """
+    rows, columns = (
+        slice(max(s.start - halo, 0), min(s.stop + halo, n))
+        for s, n in zip((patch.rows, patch.columns), shape, strict=True)
+    )
+    core = tuple(
+        slice(s.start - whole.start, s.stop - whole.start)
+        for s, whole in ((patch.rows, rows), (patch.columns, columns))
+    )
+    return Block(rows, columns, 0), (core[0], core[1])
 
 
 def _coarse_patch(
@@ -245,14 +264,13 @@ def _coarse_patch(
     origin: YX,
     _: object,
     *,
-    halo: int,
+    core: tuple[slice, slice],
     ratio: int,
     cv_threshold: float,
 ) -> _PatchBlock:
     bands, lst = mask_block(bands, lst, usable, ratio)
-    rows, columns = (slice(halo, n - halo) for n in lst.shape)
     coarse = aggregate_block(bands, lst, ratio, cv_threshold=cv_threshold)
-    return _PatchBlock(coarse, (rows, columns), origin)
+    return _PatchBlock(coarse, core, origin)
 
 
 def _pairs(patches: Sequence[_PatchBlock], *, bands: int) -> tuple[tuple[int, int], ...]:

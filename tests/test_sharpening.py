@@ -165,6 +165,39 @@ def test_constant_reflectance_gives_interpolation():
     np.testing.assert_allclose(with_vnir, without, atol=0.05)
 
 
+@pytest.mark.parametrize("size", [120, 300])
+def test_constant_reflectance_gives_interpolation_on_a_real_looking_scene(size):
+    scene = simulate_scene((size, size), seed=3).to_xarray()
+    flat = scene.vnir.copy(data=np.full(scene.vnir.shape, 0.2, np.float32))
+    nothing = scene.vnir.copy(data=np.full(scene.vnir.shape, np.nan, np.float32))
+    sharp = lstzoom.sharpen(flat, scene.lst)
+    np.testing.assert_allclose(sharp.lst, lstzoom.sharpen(nothing, scene.lst).lst, atol=1e-3)
+    assert (sharp.qa == QA.UNSUPPORTED).all()
+
+
+def test_constant_lst_is_flagged_as_without_detail():
+    vnir, lst = random_scene((24, 24))
+    sharp = lstzoom.sharpen(vnir, lst.copy(data=np.full(lst.shape, 300.0, np.float32)))
+    assert (sharp.qa == QA.UNSUPPORTED).all()
+
+
+def test_the_order_of_dimensions_does_not_matter():
+    vnir, lst = random_scene((20, 20))
+    valid = on_grid(np.random.default_rng(0).random(vnir.shape[1:]) > 0.2, pixel=10.0)
+    plain = lstzoom.sharpen(vnir, lst, valid=valid)
+    turned = lstzoom.sharpen(
+        vnir.transpose("x", "band", "y"), lst.transpose("x", "y"), valid=valid.transpose("x", "y")
+    )
+    xr.testing.assert_identical(turned, plain)
+
+
+def test_lazy_celsius_is_refused_where_it_is_read():
+    vnir, lst = random_scene((20, 20))
+    lazy = lstzoom.sharpen(vnir, (lst - 273.15).chunk(10))
+    with pytest.raises(lstzoom.UnitsError, match=r"273\.15"):
+        lazy.compute(scheduler="synchronous")
+
+
 def test_constant_lst_stays_constant():
     vnir, lst = random_scene((24, 24))
     lst = lst.copy(data=np.full(lst.shape, 301.25, np.float32))
@@ -319,8 +352,10 @@ def test_bad_input_says_what_to_do():
         lstzoom.sharpen(
             vnir, xr.DataArray(lst.data, dims=("y", "x"), coords={"y": lst.y.data, "x": lst.x.data})
         )
-    with pytest.raises(lstzoom.InputError, match="same bands"):
+    with pytest.raises(lstzoom.InputError, match="same names"):
         lstzoom.sharpen(vnir.isel(band=[0]), lst, model=lstzoom.fit([(vnir, lst)]))
+    with pytest.raises(lstzoom.InputError, match=r"fit\(\[\(vnir, lst\)\]\)"):
+        lstzoom.fit((vnir, lst))
     with pytest.raises(ValueError, match="chunk=48"):
         lstzoom.SharpenConfig(chunk=40)
     with pytest.raises(lstzoom.EmptySampleError, match="nodata"):

@@ -4,7 +4,7 @@ A model that explains the temperature *between* coarse pixels need not explain i
 amplitude is learned from predictions out of bag: ``g`` is the least-squares factor from predicted to
 true detail and ``rho`` their correlation. Amplitudes fade towards finer scales, the less reliable
 the faster, so the level view is used with ``g rho^2`` and the detail view, whose trees have already
-shrunk towards zero, with ``rho`` (docs/method of the project, "amplitude").
+shrunk towards zero, with ``rho``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ SELECTIVITY = 2
 their errors are not independent."""
 
 MAX_RELIABILITY = 0.98
+
+MIN_DETAIL = 1e-6
+"""Kelvin squared. Less variance of the true detail than this is rounding, and explains nothing."""
 
 
 @njit(cache=True, nogil=True)
@@ -87,7 +90,7 @@ def amplitude_of(
             tt += t * t
             n += 1
     error = error / m if m else 0.0
-    if n < MIN_PAIRS or tp <= 0.0 or pp <= 0.0 or tt <= 0.0:
+    if n < MIN_PAIRS or tp <= 0.0 or pp <= 0.0 or tt <= MIN_DETAIL * n:
         return 0.0, 0.0, error
     rho2 = tp * tp / (pp * tt)
     return min(tp / pp, MAX_GAIN) * rho2, rho2, error
@@ -108,7 +111,7 @@ def correlation(true: NDArray[np.float32], predicted: NDArray[np.float32]) -> fl
     """
     t, p = true.astype(np.float64), predicted.astype(np.float64)
     scale = np.sqrt((t * t).sum() * (p * p).sum())
-    if len(t) < MIN_PAIRS or scale <= 0:
+    if len(t) < MIN_PAIRS or scale <= 0 or (t * t).mean() <= MIN_DETAIL:
         return 0.0
     return float(np.clip((t * p).sum() / scale, 0.0, 1.0))
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from lstzoom.kernels import correct, interpolate, windows
 from lstzoom.kernels.amplitude import share_of_levels
@@ -30,6 +31,11 @@ _FILL = correct.REACH + interpolate.REACH
 
 _NEAR = correct.REACH + max(DETAIL_REACH, interpolate.REACH) + _FILL
 """Coarse pixels around the core that anything but the windows reads, filling of gaps included."""
+
+
+_TEXTURE_REACH = 2
+_FLAT = 1e-4
+"""Share of its magnitude by which a band must vary inside a coarse pixel to be more than rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +178,25 @@ def sharpen_block(
         return _empty(core.fine(bands, ratio), None if usable is None else core.fine(usable, ratio))
     bands, lst = mask_block(bands, lst, usable, ratio)
     levels, blend, prior = _level_view(bands, lst, core, origin, model, settings)
-    seen = np.asarray(np.isfinite(bands).all(axis=0))
+    seen = np.asarray(np.isfinite(bands).all(axis=0)) & cells(_textured(bands, ratio), ratio)
     fine, reliability = _combine(levels, seen, lst, core, blend, model, settings)
     residual = correct_residual(fine, _filled(lst, core.grown(correct.REACH)), ratio)
     return _outputs(fine, residual, reliability, prior, blend, bands, lst, usable, core, settings)
+
+
+def _textured(bands: NDArray[np.float32], ratio: int) -> NDArray[np.bool_]:
+    """Coarse pixels with a neighbour, or themselves, in which any band varies.
+
+    Where nothing varies far and wide, reflectance tells nothing of the detail. A constant pixel beside a
+    varying one does: it is the inside or the edge of something.
+    """
+    shape = (len(bands), bands.shape[1] // ratio, ratio, bands.shape[2] // ratio, ratio)
+    split = np.where(np.isfinite(bands), bands, np.float32(np.nan)).reshape(shape)
+    high = np.fmax.reduce(np.fmax.reduce(split, axis=4), axis=2)
+    low = np.fmin.reduce(np.fmin.reduce(split, axis=4), axis=2)
+    varies = high - low > _FLAT * np.maximum(np.abs(high), np.abs(low))
+    side = 2 * _TEXTURE_REACH + 1
+    return np.asarray(binary_dilation(varies.any(axis=0), np.ones((side, side), np.bool_)))
 
 
 def _level_view(
@@ -235,7 +256,7 @@ def _combine(
     rho2 = out.fine(blend.reliability, ratio)
     seen = out.fine(seen, ratio)
     if not settings.calibrated:
-        return fine + np.where(seen, detail, np.float32(0.0)), rho2
+        return fine + np.where(seen, detail, np.float32(0.0)), rho2 * seen
     share = share_of_levels(rho2, model.reliability**2)
     detail *= share * out.fine(blend.amplitude, ratio)
     if model.details is not None and model.reliability > 0:
@@ -245,7 +266,7 @@ def _combine(
         )  # fmt: skip
         detail += (1 - share) * model.reliability * predict(model.details, inner.fine(planes, ratio))
     fine = fine + np.where(seen, detail, np.float32(0.0))
-    return fine, share * rho2 + (1 - share) * np.float32(model.reliability**2)
+    return fine, (share * rho2 + (1 - share) * np.float32(model.reliability**2)) * seen
 
 
 def _outputs(

@@ -166,8 +166,6 @@ def interpolate(coarse: FloatArray, ratio: int) -> NDArray[np.float32]:
     True
     """
     plane = np.ascontiguousarray(coarse, dtype=np.float32)
-    # Working around the block's mean would make the last bits depend on the block; a fixed round
-    # number of kelvin keeps float32 precise all the same.
     fine = upsample(plane, ratio, sharpness=SHARPNESS_LST)
     for _ in range(CORRECTIONS):
         fine += upsample(plane - block_mean(fine, ratio), ratio, sharpness=SHARPNESS_LST)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from lstzoom.errors import UnitsError
 from lstzoom.kernels.aggregate import area_mean, area_std
 from lstzoom.kernels.features import band_pairs, detail_features, level_features, normalised_difference
 from lstzoom.kernels.hashing import hash_block, hash_cells
@@ -101,6 +102,32 @@ class CoarseBlock:
     weight: NDArray[np.float32]
 
 
+def require_kelvin(lst: FloatArray) -> None:
+    """Refuse temperatures that cannot be kelvin.
+
+    Parameters
+    ----------
+    lst
+        Any shape; what is not finite does not count.
+
+    Raises
+    ------
+    UnitsError
+        If more values are likely in Celsius than possible in kelvin, or if there are different values
+        and none is possible. Fill values alone are no temperatures, and no reason.
+    """
+    finite = np.asarray(lst)[np.isfinite(lst)]
+    low, high = POSSIBLE_KELVIN
+    possible = int(((finite > low) & (finite < high)).sum())
+    celsius = int(((finite > -120) & (finite <= low) & (finite != 0)).sum())
+    if celsius > possible or (possible == 0 and finite.size and finite.min() < finite.max()):
+        raise UnitsError(
+            f"LST runs from {finite.min():.6g} to {finite.max():.6g} with a median of "
+            f"{np.median(finite):.6g}, but kelvin are needed; add 273.15 to Celsius, apply the file's scale "
+            "and offset, and set its nodata value to NaN"
+        )
+
+
 def mask_block(
     bands: NDArray[np.float32], lst: NDArray[np.float32], usable: NDArray[np.bool_] | None, ratio: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -123,13 +150,18 @@ def mask_block(
         NaN where masked. A coarse pixel goes only with all of its fine ones: what is left visible of
         it has no other temperature. LST outside of `POSSIBLE_KELVIN` is a fill value that nobody
         declared, such as -9999, 0 or 65535.
+
+    Raises
+    ------
+    UnitsError
+        As `require_kelvin` does.
     """
+    if usable is not None and not usable.all():
+        hidden = ~usable.reshape(lst.shape[0], ratio, lst.shape[1], ratio).any(axis=(1, 3))
+        bands, lst = np.where(usable, bands, np.float32(np.nan)), np.where(hidden, np.float32(np.nan), lst)
+    require_kelvin(lst)
     low, high = POSSIBLE_KELVIN
-    lst = np.where((lst > low) & (lst < high), lst, np.float32(np.nan))
-    if usable is None or usable.all():
-        return bands, lst
-    hidden = ~usable.reshape(lst.shape[0], ratio, lst.shape[1], ratio).any(axis=(1, 3))
-    return np.where(usable, bands, np.float32(np.nan)), np.where(hidden, np.float32(np.nan), lst)
+    return bands, np.where((lst > low) & (lst < high), lst, np.float32(np.nan))
 
 
 def aggregate_block(bands: FloatArray, lst: FloatArray, ratio: int, *, cv_threshold: float) -> CoarseBlock:
