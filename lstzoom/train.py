@@ -42,6 +42,9 @@ _PATCH_HALO = 4
 _PAIR_PATCHES = 8
 """Patches from which the normalised differences are chosen."""
 
+_MAX_PHASES = 16
+"""More ways to cut the same pixels into blocks add work and hardly anything new."""
+
 _THINNING = 4
 """Rows of the detail view made per row kept, at most: no more phases than that takes."""
 
@@ -210,7 +213,7 @@ def _plan(scenes: Sequence[SceneArrays], config: SharpenConfig) -> list[_Visit]:
     ]
     pixels = sum((p.rows.stop - p.rows.start) * (p.columns.stop - p.columns.start) for c in chosen for p in c)
     ratio = scenes[0].grids.ratio
-    phases = min(ratio**2, max(1, -(-_THINNING * s.details // pixels)))
+    phases = min(ratio**2, _MAX_PHASES, max(1, -(-_THINNING * s.details // pixels)))
     return [_Visit(p, n, k, phases) for k, c in enumerate(chosen) for n, p in enumerate(c)]
 
 
