@@ -223,15 +223,18 @@ def _settings(**values: Any) -> SharpenConfig:
     try:
         return SharpenConfig(**values)
     except ValidationError as error:
-        told = "; ".join(str(one["msg"]) for one in error.errors())
-        raise ConfigError(told.removeprefix("Value error, ")) from error
+        told = (
+            ": ".join([*map(str, one["loc"]), str(one["msg"]).removeprefix("Value error, ")])
+            for one in error.errors()
+        )
+        raise ConfigError("; ".join(told)) from error
 
 
 def _chosen_bands(paths: Sequence[str], names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
     """Positions of bands given by name or by position from 1."""
     if wanted is None:
         return list(range(len(names)))
-    if all(one.isdigit() for one in wanted):
+    if all(one.isdecimal() for one in wanted):
         chosen = [int(one) - 1 for one in wanted]
         absent = [one for one in chosen if not 0 <= one < len(names)]
     else:
@@ -285,6 +288,13 @@ def _grids(lst: str, vnir: _Vnir, ratio: int | None) -> GridPair:
 
     coarse = raster.describe(lst)[0].geobox
     return resolve_grids(coarse, [source.geobox for source in vnir.sources], ratio)
+
+
+def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
+    for path in targets.paths.values():
+        for one in inputs:
+            if path.exists() and Path(one).exists() and path.samefile(one):
+                raise InputError(f"{str(path)!r} is an input and would be replaced; choose another name")
 
 
 def _run(
@@ -442,6 +452,7 @@ def sharpen(
         valid = None if mask is None else raster.open_mask(mask, fine, clear_values=clear, chunks=side)
         tags = _tags(lst, vnir, reflectance.names, grids, config)
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
+        _require_other_than_inputs(targets, [lst, *vnir, *([mask] if mask else [])])
         written = _run(scene, valid, targets, config, workers, threads, limit, quiet=quiet)
         summary = _summary(written, tags, workers, encoding)
         if as_json:

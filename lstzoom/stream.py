@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import xarray as xr
+from dask.delayed import Delayed
 from odc.geo.geobox import GeoBox
 
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.grid import grid_of, resolve_grids
+from lstzoom.inputs import prepare
 from lstzoom.kernels.quality import MEANINGS, QA
 from lstzoom.sharpening import ATTRS, BlockFunction, sharpen
-from lstzoom.train import SceneModel, fit
+from lstzoom.train import SceneModel, train
 from lstzoom.write import QA as QA_ENCODING
 from lstzoom.write import UINT16, CogSink, Encoding, ZarrSink, ZarrVariable
 
@@ -279,8 +281,6 @@ def write_sharpened(
         If a target cannot be written or there is none, and as `lstzoom.sharpen` does.
     EncodingError
         If values do not fit the encoding.
-    EmptySampleError
-        If no coarse pixel can be trained on.
     LstzoomError
         If workers of the cluster died.
     """
@@ -312,7 +312,15 @@ def _trained(
 ) -> SceneModel:
     # A current client computes whatever dask is asked to compute.
     with nullcontext() if client is None else client.as_current():
-        return fit([(vnir, lst, valid)], config=config)
+        trained = train([prepare(vnir, lst, valid)], config)
+        model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+    if model.level_rows == 0:
+        logger.warning(
+            "no coarse pixel has valid LST and only valid fine pixels in all bands, so nothing was learned: "
+            "LST is interpolated where there is any; check nodata and masks, and leave out bands that are "
+            "mostly missing"
+        )
+    return model
 
 
 @contextmanager
@@ -320,6 +328,7 @@ def _sinks(targets: Targets, grid: GeoBox, tile: int) -> Iterator[_Write]:
     """Open all targets; they get their names when the block ends without error."""
     if not targets.paths:
         raise InputError("there is no target; name at least one file to write")
+    _require_distinct(targets)
     tags, overwrite = targets.tags, targets.overwrite
     with ExitStack() as stack:
         lst = qa = store = None
@@ -341,6 +350,19 @@ def _sinks(targets: Targets, grid: GeoBox, tile: int) -> Iterator[_Write]:
                 store.write({"lst": lst_block, "qa": qa_block}, window)
 
         yield write
+
+
+def _require_distinct(targets: Targets) -> None:
+    """Refuse targets of the same name, or of the wrong kind: a COG is no folder, and a store no file."""
+    places: dict[Path, str] = {}
+    for name, path in targets.paths.items():
+        place = path.resolve()
+        if place in places:
+            raise InputError(f"{name} and {places[place]} are both to be written to {str(path)!r}; name two")
+        if path.exists() and path.is_dir() != (name == "zarr"):
+            kind = "a folder" if path.is_dir() else "a file"
+            raise InputError(f"{str(path)!r} is {kind}, and the target {name} is not; choose another name")
+        places[place] = name
 
 
 def _store(targets: Targets, grid: GeoBox, tile: int) -> ZarrSink:

@@ -155,12 +155,26 @@ def _prepared(path: str | Path, *, overwrite: bool) -> Path:
             f"{str(target)!r} exists; choose another name, or allow to replace it with "
             "overwrite=True (--overwrite)"
         )
+    _require_replaceable(target)
     return target
+
+
+def _require_replaceable(target: Path) -> None:
+    """Refuse to replace anything but a file or a Zarr store: a folder may hold somebody's work."""
+    if not target.exists() or target.is_file() or (target / "zarr.json").is_file():
+        return
+    what = "a folder that is no Zarr store" if target.is_dir() else "no ordinary file"
+    raise InputError(f"{str(target)!r} is {what} and is never replaced; choose another name")
 
 
 def _aside(target: Path) -> Path:
     """Make a folder for temporaries on the target's own disk, so that a rename can move them."""
-    return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise InputError(
+            f"cannot write {str(target)!r}: {error.strerror or error}; choose a folder that can be written to"
+        ) from error
 
 
 def _window(yx: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:

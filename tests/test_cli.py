@@ -384,3 +384,36 @@ def test_a_real_case_beats_bicubic(tmp_path: Path) -> None:
     rows = metrics.score(result, truth, coarse, 3)
     assert rows["lstzoom"]["rmse"] < 0.8 * rows["bicubic"]["rmse"]
     assert rows["lstzoom"]["coverage"] == 1.0
+
+
+def test_inputs_and_twins_are_refused_before_work(files: dict[str, str], tmp_path: Path) -> None:
+    done = sharpen(files, "-o", files["lst"], "--overwrite")
+    assert done.exit_code == cli.BAD_INPUT
+    assert "is an input" in done.stderr
+    done = sharpen(files, "-o", tmp_path / "a.tif", "--qa", tmp_path / "a.tif")
+    assert done.exit_code == cli.BAD_INPUT
+    assert "both" in done.stderr
+    assert left_in(tmp_path) == []
+
+
+def test_a_scene_without_a_sample_is_interpolated_as_from_python(
+    files: dict[str, str], scene: Scene, tmp_path: Path
+) -> None:
+    rows, columns = scene.truth.shape
+    checker = np.indices((rows, columns)).sum(axis=0) % 2
+    mask = tmp_path / "mask.tif"
+    with rasterio.open(files["red"]) as like:
+        profile = {"driver": "GTiff", "width": columns, "height": rows, "count": 1, "dtype": "uint8"}
+        with rasterio.open(mask, "w", crs=like.crs, transform=like.transform, **profile) as file:
+            file.write(checker.astype(np.uint8), 1)
+    done = sharpen(files, "-o", tmp_path / "lst.tif", "--mask", mask)
+    assert done.exit_code == cli.OK, done.stderr
+    with rasterio.open(tmp_path / "lst.tif") as file:
+        stored = file.read(1)
+    assert ((stored != 65535) == (checker == 0)).all()
+
+
+def test_a_wrong_setting_is_named(files: dict[str, str], tmp_path: Path) -> None:
+    done = sharpen(files, "-o", tmp_path / "a.tif", "--seed", "99999999999")
+    assert done.exit_code == cli.BAD_INPUT
+    assert "seed" in done.stderr

@@ -366,3 +366,15 @@ def test_geographic_grid_reads_back(tmp_path: Path) -> None:
         back = grid_of(dataset.lst)
     assert back.crs == grid.crs
     np.testing.assert_allclose(tuple(back.affine), tuple(grid.affine), atol=1e-12)
+
+
+def test_a_folder_that_is_no_store_is_never_replaced(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "thesis.txt").write_text("years")
+    grid = GeoBox((6, 6), Affine(10, 0, 600_000, 0, -10, 5_400_000), "EPSG:32632")
+    variables = {"lst": ZarrVariable("float32", {}, np.nan)}
+    for sink in (CogSink(work, grid, overwrite=True), ZarrSink(work, grid, variables, 6, overwrite=True)):
+        with pytest.raises(InputError, match="never replaced"), sink:
+            pass
+    assert (work / "thesis.txt").read_text() == "years"
