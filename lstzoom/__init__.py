@@ -22,6 +22,7 @@ from lstzoom.errors import (
 if TYPE_CHECKING:
     from lstzoom.config import SharpenConfig
     from lstzoom.sharpening import sharpen
+    from lstzoom.sources.loading import load
     from lstzoom.train import SceneModel, fit
 
 # The only place where the version is written: the build and the command line read it here.
@@ -32,6 +33,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "SceneModel": "lstzoom.train",
     "SharpenConfig": "lstzoom.config",
     "fit": "lstzoom.train",
+    "load": "lstzoom.sources.loading",
     "sharpen": "lstzoom.sharpening",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "UnitsError",
     "__version__",
     "fit",
+    "load",
     "sharpen",
 ]
 
