@@ -22,7 +22,7 @@ from lstzoom.grid import coincide, describe_grid
 from lstzoom.raster import LazyStack, RasterSource, Resampling, describe
 from lstzoom.sources.catalog import Access, Constants
 from lstzoom.sources.encoding import Told, settle, to_kelvin
-from lstzoom.sources.signing import gdal_options, gdal_path, plain, redact, sign
+from lstzoom.sources.signing import gdal_options, gdal_path, keep_logs_clean, plain, redact, sign
 
 Window = tuple[slice, slice]
 
@@ -70,6 +70,7 @@ class RemoteBand:
 @contextmanager
 def _reached(href: str, access: Access) -> Iterator[str]:
     """Sign an address, configure GDAL, and keep secrets out of what goes wrong."""
+    keep_logs_clean()
     try:
         path = gdal_path(sign(href, access))
         with rasterio.Env(**gdal_options(access, href)):

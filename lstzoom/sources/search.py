@@ -25,7 +25,7 @@ from lstzoom.sources.area import Area, as_area, footprint, parts_within_180, to_
 from lstzoom.sources.catalog import Access, Catalog, Layer, MaskLayer, Names, Service, open_catalog
 from lstzoom.sources.encoding import find_asset
 from lstzoom.sources.naming import nearest
-from lstzoom.sources.signing import redact
+from lstzoom.sources.signing import keep_logs_clean, redact
 from lstzoom.sources.times import Interval, When, as_interval, to_stac, widened
 
 logger = logging.getLogger(__name__)
@@ -250,6 +250,7 @@ def _items_of(
 
 
 def _io(service: Service) -> StacApiIO:
+    keep_logs_clean()
     headers = {name: os.environ[key] for name, key in service.headers_env.items() if os.environ.get(key)}
     again = Retry(
         total=service.access.retries, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504),

@@ -40,6 +40,10 @@ _SECRETS: Final = re.compile(
     r"(?i)([?&;](?:sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|access_token|key|apikey|awsaccesskeyid|"
     r"expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id)=)[^&\s'\"]*"
 )
+_HEADERS: Final = re.compile(
+    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?(?:bearer )?)"
+    r"[^\s'\",}]{4,}"
+)
 _IN_ADDRESS: Final = re.compile(r"(?i)(https?://)[^/@\s]+@")
 
 _tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
@@ -179,7 +183,29 @@ def redact(text: str) -> str:
     >>> redact("cannot open https://u:p@a.b/c.tif?x=1&sig=secret%3D&se=2030 now")
     'cannot open https://***@a.b/c.tif?x=1&sig=***&se=*** now'
     """
-    return _IN_ADDRESS.sub(r"\1***@", _SECRETS.sub(r"\1***", text))
+    hidden = _HEADERS.sub(r"\1***", _SECRETS.sub(r"\1***", text))
+    return _IN_ADDRESS.sub(r"\1***@", hidden)
+
+
+class _Redaction(logging.Filter):
+    """Takes secrets out of what other packages log: rasterio and the STAC client log whole addresses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the message; let every record pass."""
+        record.msg, record.args = redact(record.getMessage()), None
+        return True
+
+
+_REDACTION: Final = _Redaction()
+_TALKATIVE: Final = ("rasterio", "pystac_client")
+
+
+def keep_logs_clean() -> None:
+    """Put the filter on the loggers of packages that see signed addresses; again and again does no harm."""
+    for name, logger_ in list(logging.root.manager.loggerDict.items()):
+        # A filter holds for the records of its own logger only, not for those below.
+        if name.partition(".")[0] in _TALKATIVE and isinstance(logger_, logging.Logger):
+            logger_.addFilter(_REDACTION)
 
 
 def plain(href: str) -> str:
