@@ -33,7 +33,7 @@ from lstzoom.grid import GridPair, describe_grid, resolve_grids
 from lstzoom.inputs import MIN_COARSE
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
 from lstzoom.sources.area import Area, bounds_in
-from lstzoom.sources.catalog import Catalog, Constants, Flag, Layer, MaskLayer, Model, Names, open_catalog
+from lstzoom.sources.catalog import Access, Catalog, Constants, Flag, Layer, MaskLayer, Model, Names, open_catalog
 from lstzoom.sources.encoding import find_asset, told_by, vnir_constants
 from lstzoom.sources.local import local_items
 from lstzoom.sources.masks import shrink, usable
@@ -127,7 +127,7 @@ def load(
         Name of a catalogue that comes with lstzoom (``lstzoom catalog list``), or path of a TOML file.
     area
         Area of interest: west, south, east, north in degrees, GeoJSON, a shapely geometry, or a file.
-        Needed for a search; else the whole LST.
+        Needed for a search; with items that are given, by default what LST and reflectance share.
     datetime
         Time or interval of the LST, such as ``"2023-10-08"`` or ``"2023-10-01/2023-10-31"``. Needed for a
         search. Of several pairs, the one that costs least is loaded.
@@ -238,9 +238,9 @@ def load_pair(
     names = _bands_there(source, pair, chosen_bands(source, bands))
     lst = _remote(pair.lst, source.lst, source.lst, "lst", "kelvin")
     factor = _factor(source, pair.lst, lst.grid)
-    native = _cut(lst.grid, area, factor)
-    coarse = _zoomed_out(native, factor)
     members = tuple(_member(source, one, names, options) for one in pair.vnir)
+    native = _cut(lst.grid, _bounds(lst.grid, area, members), factor)
+    coarse = _zoomed_out(native, factor)
     grids = resolve_grids(coarse, [band.grid for one in members for band in one.bands], ratio)
     thermal = _thermal(source, pair.lst, lst, options, native, factor)
     made = _Arrays(grids, chunks)
@@ -387,15 +387,15 @@ def _remote(
     if key is None:
         raise InputError(f"the item {item.id!r} has no asset for {name!r}; it has {', '.join(item.assets)}")
     asset = item.assets[key]
-    href = _href(asset, candidate)
+    href, access = _href(asset, candidate), _access(asset, candidate.access)
     grid = stac.told_grid(asset.extra_fields, item.properties)
     if grid is None:
-        grid = header(href, candidate.access, layer.band).geobox
+        grid = header(href, access, layer.band).geobox
     return RemoteBand(
         name=name, href=href, band=layer.band, grid=grid,
         told=told_by(item, key, layer.band, offset_applied=applied),
         constants=Constants(**{n: getattr(constants, n) for n in Constants.model_fields}),
-        access=candidate.access, kind=kind,
+        access=access, kind=kind,
     )  # fmt: skip
 
 
@@ -404,6 +404,15 @@ def _href(asset: pystac.Asset, candidate: Candidate) -> str:
     wanted = candidate.access.alternate
     other = (asset.extra_fields.get("alternate") or {}).get(wanted or "", {})
     return str(other.get("href") or asset.get_absolute_href() or asset.href)
+
+
+def _access(asset: pystac.Asset, access: Access) -> Access:
+    """Access of an asset, which may tell that its readers pay."""
+    pays = asset.extra_fields.get("storage:requester_pays") is True and not access.anonymous
+    if not pays or access.requester_pays:
+        return access
+    region = access.region or asset.extra_fields.get("storage:region")
+    return access.model_copy(update={"requester_pays": True, "region": region})
 
 
 def _member(source: Catalog, candidate: Candidate, names: Names, options: MaskOptions) -> _Member:
@@ -480,18 +489,34 @@ def _factor(source: Catalog, candidate: Candidate, grid: GeoBox) -> int:
     return max(1, round(native / abs(grid.affine.a)))
 
 
-def _cut(grid: GeoBox, area: BaseGeometry | None, factor: int) -> GeoBox:
-    """Part of a grid around an area, in whole blocks counted from the grid's origin."""
-    rows, columns = (size // factor for size in grid.shape)
-    top, left, bottom, right = 0, 0, rows, columns
+Bounds = tuple[float, float, float, float]
+
+
+def _bounds(grid: GeoBox, area: BaseGeometry | None, members: Sequence[_Member]) -> Bounds:
+    """Bounds to load, in the CRS of the grid: the area of interest, else what reflectance covers."""
+    assert grid.crs is not None  # noqa: S101  (a grid without CRS is none that items can tell)
     if area is not None:
-        assert grid.crs is not None  # noqa: S101  (a grid without CRS is none that items can tell)
-        west, south, east, north = bounds_in(area, grid.crs)
-        step_x, step_y = grid.affine.a * factor, grid.affine.e * factor
-        left = max(0, math.floor((west - grid.affine.c) / step_x + 1e-6))
-        right = min(columns, math.ceil((east - grid.affine.c) / step_x - 1e-6))
-        top = max(0, math.floor((north - grid.affine.f) / step_y + 1e-6))
-        bottom = min(rows, math.ceil((south - grid.affine.f) / step_y - 1e-6))
+        return bounds_in(area, grid.crs)
+    # An edge between projections bends: some points on it.
+    boxes = [
+        one.bands[0].grid.extent.to_crs(grid.crs, resolution=abs(one.bands[0].grid.affine.a) * 256).boundingbox
+        for one in members
+    ]
+    return (
+        min(box.left for box in boxes), min(box.bottom for box in boxes),
+        max(box.right for box in boxes), max(box.top for box in boxes),
+    )  # fmt: skip
+
+
+def _cut(grid: GeoBox, bounds: Bounds, factor: int) -> GeoBox:
+    """Part of a grid within bounds, in whole blocks counted from the grid's origin."""
+    west, south, east, north = bounds
+    rows, columns = (size // factor for size in grid.shape)
+    step_x, step_y = grid.affine.a * factor, grid.affine.e * factor
+    left = max(0, math.floor((west - grid.affine.c) / step_x + 1e-6))
+    right = min(columns, math.ceil((east - grid.affine.c) / step_x - 1e-6))
+    top = max(0, math.floor((north - grid.affine.f) / step_y + 1e-6))
+    bottom = min(rows, math.ceil((south - grid.affine.f) / step_y - 1e-6))
     if bottom - top < MIN_COARSE or right - left < MIN_COARSE:
         raise InputError(
             f"the area of interest holds {max(0, bottom - top)} x {max(0, right - left)} pixels of the LST grid "

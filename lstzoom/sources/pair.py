@@ -148,7 +148,9 @@ def _best(lst: Candidate, found: Found, rule: PairRule) -> Pair | Unusable:
         for group in _passes(lst, near)
         if (pair := _pair(lst, group, area, plane, rule)) is not None
     ]
-    enough = [pair for pair in pairs if pair.coverage >= rule.min_coverage - _ROUNDING]
+    # Without an area of interest, what both cover is wanted, however little of the scene it is.
+    least = rule.min_coverage - _ROUNDING if found.area is not None else 0.0
+    enough = [pair for pair in pairs if pair.coverage >= least]
     if enough:
         return min(enough, key=lambda pair: (pair.cost, pair.days, pair.vnir[0].item.id))
     most = max((pair.coverage for pair in pairs), default=0.0)

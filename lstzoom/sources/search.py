@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import pystac
 import pystac_client
@@ -194,9 +195,21 @@ def examine(
     listed = read_items(items) if isinstance(items, str | Path) else list(items)
     if not listed:
         raise InputError("there is no STAC item; give those of LST and reflectance")
-    pairs = [(item, source.access) for item in listed]
+    pairs = [(item, access_of(source, item)) for item in listed]
     place = None if area is None else as_area(area)
     return _examined(source, {"lst": pairs, "vnir": pairs}, f"{len(listed)} items", place, bands, max_cloud)
+
+
+def access_of(source: Catalog, item: pystac.Item) -> Access:
+    """How the files of an item are reached: as its service says, where its links name one of the catalog's."""
+    # The target as it stands: asking for the href would fetch the root of the catalogue.
+    hosts = {urlsplit(link.get_target_str() or "").hostname for link in item.links} - {None}
+    for endpoint in source.endpoints.values():
+        for service in (endpoint.lst, endpoint.vnir):
+            if service is not None and urlsplit(service.url).hostname in hosts:
+                if item.collection_id is None or item.collection_id in service.collections:
+                    return service.access
+    return source.access
 
 
 def read_items(path: str | Path) -> list[pystac.Item]:
