@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__
+from lstzoom import __version__, cli_catalog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
@@ -593,6 +593,13 @@ def demo(
         if done.missing:
             typer.echo(f"no picture was drawn: {done.missing}", err=True)
         typer.echo(f"{done.seconds:.0f} s; everything is in {done.folder}")
+
+
+catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")
+job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
+cli_catalog.register(catalog, job, _session)
+app.add_typer(catalog, name="catalog")
+app.add_typer(job, name="job")
 
 
 def main() -> None:

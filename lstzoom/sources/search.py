@@ -320,7 +320,7 @@ def _examined(
     if given["lst"] is given["vnir"] and source.pair.window_days > 0:
         # Of two sensors in one list, each needs to serve its own side only.
         serving = {one.item.id for side in good.values() for one in side}
-        bad = [one for one in bad if one.item not in serving]
+        bad = [one for one in bad if one.item not in serving or not good[one.side]]
     for one in bad:
         logger.info("not used: %s", one)
     lst, vnir = (tuple(sorted(side, key=lambda c: (c.when, c.item.id))) for side in good.values())
