@@ -20,17 +20,25 @@ if TYPE_CHECKING:
 Session = Callable[..., AbstractContextManager[None]]
 """What all commands run in: logging, and errors as messages."""
 
-Name = Annotated[str, typer.Argument(metavar="CATALOG", help="Name (see `catalog list`) or path of a TOML file.")]
+Name = Annotated[
+    str, typer.Argument(metavar="CATALOG", help="Name (see `catalog list`) or path of a TOML file.")
+]
 Bbox = Annotated[str | None, typer.Option(metavar="W,S,E,N", help="Area of interest, degrees.")]
-AreaFile = Annotated[Path | None, typer.Option("--area", help="File with the area of interest: GeoJSON or other.")]
+AreaFile = Annotated[
+    Path | None, typer.Option("--area", help="File with the area of interest: GeoJSON or other.")
+]
 When = Annotated[
     str | None, typer.Option(metavar="TIME", help="Time or interval: 2023-06, 2023-06-01/2023-06-30.")
 ]
-EndpointName = Annotated[str | None, typer.Option("--endpoint", help="STAC API of the catalogue; default its first.")]
+EndpointName = Annotated[
+    str | None, typer.Option("--endpoint", help="STAC API of the catalogue; default its first.")
+]
 Items = Annotated[Path | None, typer.Option(help="File with STAC items, in place of a search.")]
 Bands = Annotated[str | None, typer.Option(help="Reflectance bands, with commas; default the catalogue's.")]
 Window = Annotated[float | None, typer.Option("--window-days", min=0, help="Largest distance in time, days.")]
-Cloud = Annotated[float | None, typer.Option("--max-cloud", min=0, max=100, help="Most cloud of an item, percent.")]
+Cloud = Annotated[
+    float | None, typer.Option("--max-cloud", min=0, max=100, help="Most cloud of an item, percent.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -132,7 +140,9 @@ def _register_search(app: typer.Typer, session: Session) -> None:
 def _register_job(app: typer.Typer, session: Session) -> None:
     @app.command()
     def init(
-        output: Annotated[Path | None, typer.Argument(metavar="FILE", help="YAML to write; default stdout.")] = None,
+        output: Annotated[
+            Path | None, typer.Argument(metavar="FILE", help="YAML to write; default stdout.")
+        ] = None,
         *,
         catalog: Annotated[str, typer.Option(help="Name or path of the catalogue.")],
         bbox: Bbox = None,
@@ -164,7 +174,9 @@ def _register_job(app: typer.Typer, session: Session) -> None:
 
     @app.command("check")
     def check_job(
-        file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML of the job.")], *, debug: Debug = False
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML of the job.")],
+        *,
+        debug: Debug = False,
     ) -> None:
         """Check a job; nothing is searched or read."""
         with session(debug=debug):
@@ -199,7 +211,7 @@ def _json(content: object) -> str:
 
 
 def _shown(source: Catalog) -> list[str]:
-    """What a catalogue says, for people."""
+    """Say what is in a catalogue, for people."""
     lines = [f"{source.name}: {source.source.title}", f"licence: {source.source.licence}"]
     for name, endpoint in source.endpoints.items():
         lines.append(f"endpoint {name}:")
@@ -207,8 +219,8 @@ def _shown(source: Catalog) -> list[str]:
             lines.append(f"  {side:<5} {', '.join(service.collections)} at {service.url}")
     rule, lst = source.pair, source.lst
     lines.append(
-        f"pair: within {rule.window_days:g} days, coverage {rule.min_coverage:.0%} or more, cloud {rule.max_cloud:g} % "
-        f"or less, {rule.prefer}"
+        f"pair: within {rule.window_days:g} days, coverage {rule.min_coverage:.0%} or more, "
+        f"cloud {rule.max_cloud:g} % or less, {rule.prefer}"
     )
     native = "; ".join(f"{k} {v:g} m" for k, v in lst.native_resolution_by_platform.items())
     lines.append(
@@ -217,7 +229,9 @@ def _shown(source: Catalog) -> list[str]:
         + (", averaged to it" if lst.aggregate else "")
     )
     off = [name for name in source.vnir.bands if name not in source.vnir.default_bands]
-    lines.append(f"vnir: {', '.join(source.vnir.default_bands)}" + (f"; on request {', '.join(off)}" if off else ""))
+    lines.append(
+        f"vnir: {', '.join(source.vnir.default_bands)}" + (f"; on request {', '.join(off)}" if off else "")
+    )
     if source.uncertainty is not None:
         lines.append(f"uncertainty: {', '.join(source.uncertainty.assets)}")
     return lines + [_mask_line(mask) for mask in source.masks]
@@ -246,9 +260,14 @@ def _found_json(found: Found, pairs: list[Pair]) -> dict[str, Any]:
         "lst": [told(one) for one in found.lst],
         "vnir": [told(one) for one in found.vnir],
         "pairs": [
-            {"lst": p.lst.item.id, "vnir": [one.item.id for one in p.vnir], "days": p.days, "coverage": p.coverage,
-             "cloud_cover": p.cloud}
-            for p in pairs
+            {
+                "lst": pair.lst.item.id,
+                "vnir": [one.item.id for one in pair.vnir],
+                "days": pair.days,
+                "coverage": pair.coverage,
+                "cloud_cover": pair.cloud,
+            }
+            for pair in pairs
         ],
         "unusable": [{"id": one.item, "as": one.side, "reason": one.reason} for one in found.unusable],
-    }  # fmt: skip
+    }

@@ -146,9 +146,7 @@ def _item(
     return item
 
 
-def item_of(
-    name: str, when: datetime, heads: Mapping[str, tuple[raster.RasterSource, ...]]
-) -> pystac.Item:
+def item_of(name: str, when: datetime, heads: Mapping[str, tuple[raster.RasterSource, ...]]) -> pystac.Item:
     """Item in memory of files that have been described; their grids, not their encoding.
 
     Parameters
@@ -525,7 +523,7 @@ def _in_kelvin(band: _Band) -> _Band:
 
 
 def kelvin_shift(unit: str) -> float | None:
-    """What to add to temperatures of a unit to get kelvin; None where the unit is another one."""
+    """Return what to add to temperatures of a unit to get kelvin; None where the unit is another one."""
     unit = unit.strip().lower()
     if unit in _KELVIN_NAMES:
         return 0.0

@@ -57,8 +57,8 @@ def as_area(area: Area) -> BaseGeometry:
     west, south, east, north = found.bounds if not found.is_empty else (math.nan,) * 4
     if not (-360 <= west <= east <= 540 and -90 <= south <= north <= 90) or found.area <= 0:
         raise InputError(
-            f"the area of interest has the bounds ({west:.6g}, {south:.6g}, {east:.6g}, {north:.6g}); an area "
-            "in longitude and latitude (degrees, EPSG:4326) is needed"
+            f"the area of interest has the bounds ({west:.6g}, {south:.6g}, {east:.6g}, {north:.6g}); an "
+            "area in longitude and latitude (degrees, EPSG:4326) is needed"
         )
     return shapely.make_valid(found)
 
@@ -118,7 +118,7 @@ def parts_within_180(area: BaseGeometry) -> list[BaseGeometry]:
     for shift in (-360, 0, 360):
         part = area & box(-180 + shift, -90, 180 + shift, 90)
         if not part.is_empty and part.area > 0:
-            parts.append(shapely.transform(part, lambda xy, s=shift: xy - [s, 0]))  # type: ignore[misc]
+            parts.append(shapely.transform(part, lambda xy, s=shift: xy - [s, 0]))
     return parts
 
 
@@ -136,7 +136,7 @@ def on_plane(area: BaseGeometry, plane: CRS) -> BaseGeometry:
 
 
 def _is_narrow(area: BaseGeometry) -> bool:
-    """A ring that seems to go around the globe crosses the antimeridian: its long edges are not real."""
+    """Tell whether edges are real: a ring that seems to go around the globe crosses the antimeridian."""
     west, _, east, _ = area.bounds
     return bool(east - west < 180)
 
@@ -155,10 +155,7 @@ def _moved(area: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
 def bounds_in(area: BaseGeometry, crs: CRS) -> tuple[float, float, float, float]:
     """Bounds of an area in a CRS: left, bottom, right, top."""
     fine = shapely.segmentize(area, max((area.bounds[2] - area.bounds[0]) / 32, 1e-6))
-    if crs == CRS(f"EPSG:{_WGS84}"):
-        fine = area
-    else:
-        fine = _moved(fine, CRS(f"EPSG:{_WGS84}"), crs)
+    fine = area if crs == CRS(f"EPSG:{_WGS84}") else _moved(fine, CRS(f"EPSG:{_WGS84}"), crs)
     left, bottom, right, top = fine.bounds
     return left, bottom, right, top
 
@@ -172,5 +169,3 @@ def footprint(geometry: Mapping[str, Any] | None, bounds: Sequence[float] | None
     if bounds and len(bounds) in {4, 6}:
         return _from_bounds([bounds[0], bounds[1], bounds[len(bounds) // 2], bounds[len(bounds) // 2 + 1]])
     return None
-
-

@@ -74,7 +74,7 @@ class LstLayer(Layer):
     )
 
     def native_resolution_of(self, platform: str | None) -> float:
-        """What the thermal instrument of a platform resolves, metres."""
+        """Return what the thermal instrument of a platform resolves, metres."""
         known = {_plain(name): value for name, value in self.native_resolution_by_platform.items()}
         return known.get(_plain(platform or ""), self.native_resolution_m)
 
@@ -142,7 +142,7 @@ class MaskLayer(Layer):
     )
 
     def rejected(self, names: Names | None = None) -> tuple[Flag, ...]:
-        """Flags of pixels that are not used; by default those that the catalogue says."""
+        """Return flags of pixels that are not used; by default those that the catalogue says."""
         if names is None:
             return tuple(flag for flag in self.flags if flag.reject)
         known = [flag.name for flag in self.flags]
@@ -201,7 +201,10 @@ class PairRule(Model):
 
     window_days: float = Field(default=3.0, ge=0, le=60, description="Largest distance in time, days.")
     min_coverage: float = Field(
-        default=0.5, gt=0, le=1, description="Least share of the LST's area of interest that reflectance covers."
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Least share of the LST's area of interest that reflectance covers.",
     )
     max_cloud: float = Field(default=60.0, ge=0, le=100, description="Most cloud of an item, percent.")
     prefer: Literal["balanced", "nearest", "clearest"] = Field(

@@ -76,9 +76,7 @@ def find_asset(item: pystac.Item, layer: Layer) -> str | None:
         for key, asset in item.assets.items():
             if fnmatch.fnmatchcase(file_name(asset.href).lower(), pattern.lower()):
                 return key
-    bearing = [
-        key for key, asset in item.assets.items() if set(layer.roles) & set(asset.roles or ())
-    ]
+    bearing = [key for key, asset in item.assets.items() if set(layer.roles) & set(asset.roles or ())]
     return bearing[0] if len(bearing) == 1 else None
 
 
@@ -87,9 +85,7 @@ def file_name(href: str) -> str:
     return urlsplit(href).path.rpartition("/")[2]
 
 
-def told_by(
-    item: pystac.Item, key: str, band: int = 1, *, offset_applied: Sequence[str] = ()
-) -> Told:
+def told_by(item: pystac.Item, key: str, band: int = 1, *, offset_applied: Sequence[str] = ()) -> Told:
     """Read the encoding of a band from an item of any version of STAC and of the raster extension.
 
     Parameters

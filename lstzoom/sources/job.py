@@ -19,8 +19,8 @@ from pydantic.fields import FieldInfo
 
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError
-from lstzoom.sources.area import as_area
 from lstzoom.sources.area import Area as AnyArea
+from lstzoom.sources.area import as_area
 from lstzoom.sources.catalog import Model, open_catalog
 from lstzoom.sources.loading import MaskOptions
 from lstzoom.sources.naming import explain
@@ -46,7 +46,9 @@ class CatalogChoice(Model):
     name: str = Field(description="Catalogue: see `lstzoom catalog list`, or the path of a TOML file.")
     endpoint: str | None = Field(default=None, description="STAC API of the catalogue; null is its first.")
     items: str | None = Field(default=None, description="File with STAC items, in place of a search.")
-    folder: str | None = Field(default=None, description="Folder of files, for a catalogue of the kind local.")
+    folder: str | None = Field(
+        default=None, description="Folder of files, for a catalogue of the kind local."
+    )
 
 
 class AreaOfInterest(Model):
@@ -80,7 +82,9 @@ class AreaOfInterest(Model):
 class PairOptions(Model):
     """How LST and reflectance are paired; null is what the catalogue says."""
 
-    window_days: float | None = Field(default=None, ge=0, le=60, description="Largest distance in time, days.")
+    window_days: float | None = Field(
+        default=None, ge=0, le=60, description="Largest distance in time, days."
+    )
     max_cloud: float | None = Field(default=None, ge=0, le=100, description="Most cloud of an item, percent.")
     min_coverage: float | None = Field(
         default=None, gt=0, le=1, description="Least share of the area that reflectance covers."
@@ -96,7 +100,9 @@ class GridOptions(Model):
     ratio: int | None = Field(
         default=None, ge=2, description="Fine pixels along a coarse one; null: from the grids."
     )
-    tile: int = Field(default=1024, ge=64, description="Side of a tile in coarse pixels; one tile is one task.")
+    tile: int = Field(
+        default=1024, ge=64, description="Side of a tile in coarse pixels; one tile is one task."
+    )
 
 
 class Outputs(Model):
@@ -118,10 +124,14 @@ class Cluster(Model):
     kind: Literal["local", "address"] = Field(
         default="local", description="local: processes of this machine; address: a running dask scheduler."
     )
-    address: str | None = Field(default=None, description="Address of the scheduler, such as tcp://host:8786.")
+    address: str | None = Field(
+        default=None, description="Address of the scheduler, such as tcp://host:8786."
+    )
     workers: int = Field(default=2, ge=1, description="Processes, for local.")
     threads: int = Field(default=1, ge=1, description="Threads of a process, for local.")
-    memory: str | None = Field(default=None, description="Memory of a process, such as 4GB; null: a fair share.")
+    memory: str | None = Field(
+        default=None, description="Memory of a process, such as 4GB; null: a fair share."
+    )
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

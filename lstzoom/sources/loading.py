@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import dask.array as da
 import numpy as np
@@ -33,7 +33,17 @@ from lstzoom.grid import GridPair, describe_grid, resolve_grids
 from lstzoom.inputs import MIN_COARSE
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
 from lstzoom.sources.area import Area, bounds_in
-from lstzoom.sources.catalog import Access, Catalog, Constants, Flag, Layer, MaskLayer, Model, Names, open_catalog
+from lstzoom.sources.catalog import (
+    Access,
+    Catalog,
+    Constants,
+    Flag,
+    Layer,
+    MaskLayer,
+    Model,
+    Names,
+    open_catalog,
+)
 from lstzoom.sources.encoding import find_asset, told_by, vnir_constants
 from lstzoom.sources.local import local_items
 from lstzoom.sources.masks import shrink, usable
@@ -54,15 +64,26 @@ class MaskOptions(Model):
 
     reject: dict[str, tuple[str, ...]] = Field(
         default={},
-        description="By the name of a mask, the flags that make a pixel unusable, in place of the catalogue's. "
-        "An empty list turns the mask off.",
+        description="By the name of a mask, the flags that make a pixel unusable, in place of the "
+        "catalogue's. An empty list turns the mask off.",
     )
     dilate_m: float = Field(
-        default=0.0, ge=0, le=5000, description="Pixels within this distance of a rejected one go, too; metres."
+        default=0.0,
+        ge=0,
+        le=5000,
+        description="Pixels this close to a rejected one go, too; metres.",
     )
     max_uncertainty_k: float | None = Field(
         default=None, gt=0, description="LST whose standard error is larger is not used; kelvin."
     )
+
+
+class SharpenInputs(TypedDict):
+    """Arguments of `lstzoom.sharpen`."""
+
+    vnir: xr.DataArray
+    lst: xr.DataArray
+    valid: xr.DataArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +118,9 @@ class LoadedPair:
     attrs: Mapping[str, Any]
     unusable: tuple[Unusable, ...] = field(default=(), repr=False)
 
-    def inputs(self) -> dict[str, xr.DataArray]:
-        """Arguments of `lstzoom.sharpen`: ``sharpen(**pair.inputs())``."""
-        return {"vnir": self.vnir, "lst": self.lst, "valid": self.valid}
+    def inputs(self) -> SharpenInputs:
+        """Return arguments of `lstzoom.sharpen`: ``sharpen(**pair.inputs())``."""
+        return SharpenInputs(vnir=self.vnir, lst=self.lst, valid=self.valid)
 
 
 def load(
@@ -176,9 +197,7 @@ def load(
     rule = pair_rule(found, window_days=window_days, min_coverage=min_coverage)
     pair = _chosen(require_pairs(found, rule), lst_item)
     loaded = load_pair(source, pair, area=found.area, bands=bands, masks=masks, ratio=ratio, chunks=chunks)
-    return LoadedPair(
-        loaded.vnir, loaded.lst, loaded.valid, loaded.uncertainty, loaded.attrs, found.unusable
-    )
+    return LoadedPair(loaded.vnir, loaded.lst, loaded.valid, loaded.uncertainty, loaded.attrs, found.unusable)
 
 
 def _found(
@@ -282,7 +301,8 @@ class _Member:
     masks: tuple[_Mask, ...]
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        return ("lstzoom._Member", *(one.__dask_tokenize__() for one in (*self.bands, *self.masks)))
+        bands, masks = ([one.__dask_tokenize__() for one in part] for part in (self.bands, self.masks))
+        return ("lstzoom._Member", *bands, *masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +343,8 @@ class _ThermalPlan:
     factor: int
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        parts = [self.lst, *self.masks, *([self.uncertainty] if self.uncertainty else [])]
+        parts: list[RemoteBand | _Mask] = [self.lst, *self.masks]
+        parts += [self.uncertainty] if self.uncertainty else []
         return (
             "lstzoom._ThermalPlan", _grid_token(self.grid), self.factor, self.max_uncertainty,
             *(one.__dask_tokenize__() for one in parts),
@@ -365,7 +386,7 @@ def _usable(masks: Sequence[_Mask], grid: GeoBox, window: Window) -> NDArray[np.
 
 
 def _widened(part: slice, margin: int, size: int) -> tuple[slice, slice]:
-    """A slice with a margin inside of the grid, and where the slice lies in it."""
+    """Give a slice a margin inside of the grid; tell where the slice lies in it."""
     start, stop = max(0, part.start - margin), min(size, part.stop + margin)
     return slice(start, stop), slice(part.start - start, part.stop - start)
 
@@ -457,7 +478,8 @@ def _thermal(
         uncertainty = _remote(candidate, source.uncertainty, source.uncertainty, "uncertainty", "values")
     elif options.max_uncertainty_k is not None:
         raise InputError(
-            f"masks.max_uncertainty_k is given, and the item {candidate.item.id!r} has no uncertainty of its LST"
+            f"masks.max_uncertainty_k is given, and the item {candidate.item.id!r} tells no "
+            "uncertainty of its LST; leave it out"
         )
     masks = _masks(source, candidate, options, abs(grid.affine.a))
     return _ThermalPlan(lst, masks, uncertainty, options.max_uncertainty_k, grid, factor)
@@ -475,7 +497,9 @@ def _require_options(source: Catalog, options: MaskOptions, chunks: int) -> None
     for name, flags in options.reject.items():
         source.mask(name).rejected(flags)
     if chunks < 1:
-        raise ConfigError(f"chunks is {chunks}; give coarse pixels along a chunk, for example {DEFAULT_CHUNK}")
+        raise ConfigError(
+            f"chunks is {chunks}; give coarse pixels along a chunk, for example {DEFAULT_CHUNK}"
+        )
 
 
 # Grids
@@ -499,7 +523,9 @@ def _bounds(grid: GeoBox, area: BaseGeometry | None, members: Sequence[_Member])
         return bounds_in(area, grid.crs)
     # An edge between projections bends: some points on it.
     boxes = [
-        one.bands[0].grid.extent.to_crs(grid.crs, resolution=abs(one.bands[0].grid.affine.a) * 256).boundingbox
+        one.bands[0]
+        .grid.extent.to_crs(grid.crs, resolution=abs(one.bands[0].grid.affine.a) * 256)
+        .boundingbox
         for one in members
     ]
     return (
@@ -518,9 +544,10 @@ def _cut(grid: GeoBox, bounds: Bounds, factor: int) -> GeoBox:
     top = max(0, math.floor((north - grid.affine.f) / step_y + 1e-6))
     bottom = min(rows, math.ceil((south - grid.affine.f) / step_y - 1e-6))
     if bottom - top < MIN_COARSE or right - left < MIN_COARSE:
+        held = f"{max(0, bottom - top)} x {max(0, right - left)}"
         raise InputError(
-            f"the area of interest holds {max(0, bottom - top)} x {max(0, right - left)} pixels of the LST grid "
-            f"{describe_grid(grid)}; at least {MIN_COARSE} x {MIN_COARSE} are needed: widen the area"
+            f"the area of interest holds {held} pixels of the LST grid {describe_grid(grid)}; at least "
+            f"{MIN_COARSE} x {MIN_COARSE} are needed: widen the area"
         )
     return grid[top * factor : bottom * factor, left * factor : right * factor]
 
@@ -601,7 +628,7 @@ def _attrs(
     grids: GridPair,
     options: MaskOptions,
 ) -> dict[str, Any]:
-    """What was loaded, in values that JSON and netCDF can hold; no addresses, so no tokens."""
+    """Tell what was loaded, in values that JSON and netCDF can hold; no addresses, so no tokens."""
     platform = pair.lst.platform
     return {
         "catalog": source.name,
@@ -633,7 +660,7 @@ def _provenance(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _simulated(source: Catalog, bands: Sequence[str] | None, chunks: int) -> LoadedPair:
-    """The simulated scene, in memory, as dask arrays."""
+    """Simulate the scene in memory, as dask arrays."""
     from lstzoom.simulate import simulate_scene  # noqa: PLC0415  (only the demonstration needs it)
 
     names = chosen_bands(source, bands)

@@ -122,13 +122,18 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
         return pairing
     why = "\n".join(f"  {one}" for one in pairing.unpaired[:8])
     parts = [
-        f"the source {found.catalog.name!r} has no pair of LST and reflectance within {rule.window_days:g} days.",
+        (
+            f"the source {found.catalog.name!r} has no pair of LST and reflectance within "
+            f"{rule.window_days:g} days."
+        ),
         f"Searched: {found.asked}.",
         f"Usable: {len(found.lst)} of LST, {len(found.vnir)} of reflectance.",
         f"LST without reflectance:\n{why}" if why else "",
         f"Not usable:\n{found.reasons()}" if found.unusable else "",
-        "Widen the time, the window (window_days) or the area, allow more cloud (max_cloud) or less coverage "
-        "(min_coverage), or take another endpoint.",
+        (
+            "Widen the time, the window (window_days) or the area, allow more cloud (max_cloud) or less "
+            "coverage (min_coverage), or take another endpoint."
+        ),
     ]
     raise InputError("\n".join(part for part in parts if part))
 
@@ -144,9 +149,7 @@ def _best(lst: Candidate, found: Found, rule: PairRule) -> Pair | Unusable:
     if not near:
         return Unusable(lst.item.id, "lst", _no_neighbour(lst, found.vnir, rule))
     pairs = [
-        pair
-        for group in _passes(lst, near)
-        if (pair := _pair(lst, group, area, plane, rule)) is not None
+        pair for group in _passes(lst, near) if (pair := _pair(lst, group, area, plane, rule)) is not None
     ]
     # Without an area of interest, what both cover is wanted, however little of the scene it is.
     least = rule.min_coverage - _ROUNDING if found.area is not None else 0.0

@@ -101,7 +101,9 @@ def _band(found: Sequence[RasterSource], band: int, href: str) -> RasterSource:
     raise InputError(f"{plain(href)!r} has {len(found)} bands and no band {band}; correct the catalogue")
 
 
-def read(band: RemoteBand, grid: GeoBox, window: Window, resampling: Resampling = "auto") -> NDArray[np.float32]:
+def read(
+    band: RemoteBand, grid: GeoBox, window: Window, resampling: Resampling = "auto"
+) -> NDArray[np.float32]:
     """Read a window of a grid.
 
     Parameters
@@ -165,7 +167,9 @@ def touches(source: GeoBox, grid: GeoBox, window: Window) -> bool:
         box = part.boundingbox
     else:
         # Edges bend between projections: many points, and a margin of some pixels below.
-        box = part.extent.to_crs(source.crs, resolution=abs(part.affine.a) * max(*part.shape) / 16).boundingbox
+        box = part.extent.to_crs(
+            source.crs, resolution=abs(part.affine.a) * max(*part.shape) / 16
+        ).boundingbox
     margin = 4 * max(abs(source.affine.a), abs(source.affine.e))
     if part.crs == source.crs:
         margin += 2 * abs(part.affine.a)

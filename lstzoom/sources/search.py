@@ -201,14 +201,14 @@ def examine(
 
 
 def access_of(source: Catalog, item: pystac.Item) -> Access:
-    """How the files of an item are reached: as its service says, where its links name one of the catalog's."""
+    """Access of an item's files: that of the catalog's service which its links name, else the default."""
     # The target as it stands: asking for the href would fetch the root of the catalogue.
     hosts = {urlsplit(link.get_target_str() or "").hostname for link in item.links} - {None}
     for endpoint in source.endpoints.values():
         for service in (endpoint.lst, endpoint.vnir):
-            if service is not None and urlsplit(service.url).hostname in hosts:
-                if item.collection_id is None or item.collection_id in service.collections:
-                    return service.access
+            known = service is not None and urlsplit(service.url).hostname in hosts
+            if known and service is not None and item.collection_id in {None, *service.collections}:
+                return service.access
     return source.access
 
 
@@ -256,8 +256,9 @@ def _items_of(
                     )
     except (APIError, requests.RequestException, pystac.STACError, pystac.STACTypeError) as error:
         raise InputError(
-            f"the STAC API {service.url} cannot be searched: {redact(str(error))[:500] or type(error).__name__}; "
-            "check the address in the catalogue, the network, and the access"
+            f"the STAC API {service.url} cannot be searched: "
+            f"{redact(str(error))[:500] or type(error).__name__}; check the address in the "
+            "catalogue, the network, and the access"
         ) from error
     return [(item, service.access) for item in found.values()]
 

@@ -69,8 +69,8 @@ def _bound(one: datetime | str | None, given: object) -> Interval:
         return _bound(datetime.fromisoformat(one.strip()), given)
     except ValueError as error:
         raise InputError(
-            f"the time {given!r} cannot be read: give YYYY, YYYY-MM, YYYY-MM-DD or an ISO 8601 time, or two of "
-            "them with a slash between"
+            f"the time {given!r} cannot be read: give YYYY, YYYY-MM, YYYY-MM-DD or an ISO 8601 time, or two "
+            "of them with a slash between"
         ) from error
 
 

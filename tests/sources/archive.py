@@ -99,9 +99,11 @@ class Archive:
         inner = self.lst_grid[3:-3, 3:-3].extent.to_crs("EPSG:4326").boundingbox
         return inner.left, inner.bottom, inner.right, inner.top
 
-    def landsat(self, root: str, name: str = "LC08_L2SP_193027_20230702_02_T1", **changes: Any) -> dict[str, Any]:
+    def landsat(
+        self, root: str, name: str = "LC08_L2SP_193027_20230702_02_T1", **changes: Any
+    ) -> dict[str, Any]:
         """Item in the form of Earth Search v1 and of the Planetary Computer."""
-        bands = {
+        bands: dict[str, dict[str, Any]] = {
             "lwir11": {"scale": 0.00341802, "offset": 149.0, "nodata": 0, "unit": "kelvin"},
             "qa_pixel": {"nodata": 1, "data_type": "uint16", "unit": "bit index"},
             "qa": {"scale": 0.01, "nodata": -9999, "unit": "kelvin"},

@@ -50,7 +50,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(200):
         assert process.poll() is None, "the server stopped"
         try:
-            with urllib.request.urlopen(address, timeout=1):
+            with urllib.request.urlopen(address, timeout=1):  # noqa: S310  (loopback)
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
@@ -85,7 +85,7 @@ class Files:
             return waiting.pop(0) if waiting else None
 
 
-def _handler(files: Files) -> type[BaseHTTPRequestHandler]:
+def _handler(files: Files) -> type[BaseHTTPRequestHandler]:  # noqa: C901  (a class of small methods)
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -146,7 +146,7 @@ def _handler(files: Files) -> type[BaseHTTPRequestHandler]:
             if broken:
                 self.close_connection = True
 
-        def log_message(self, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:  # noqa: ARG002
             return
 
     return Handler

@@ -73,7 +73,9 @@ def test_search(archive: Archive, tmp_path: Path) -> None:
         path = catalog_at(tmp_path, url)
         done = run("catalog", "search", path, "--bbox", bounds, "--datetime", "2023-07")
         told = run("catalog", "search", path, "--bbox", bounds, "--datetime", "2023-07", "--json")
-        narrow = run("catalog", "search", path, "--bbox", bounds, "--datetime", "2023-07", "--window-days", "0.5")
+        narrow = run(
+            "catalog", "search", path, "--bbox", bounds, "--datetime", "2023-07", "--window-days", "0.5"
+        )
     assert done.exit_code == 0
     assert "pair: LC08_L2SP_193027_20230702_02_T1 with S2A_32UPU_20230703_0_L2A (1.01 days" in done.stdout
     (pair,) = json.loads(told.stdout)["pairs"]
@@ -84,7 +86,9 @@ def test_search(archive: Archive, tmp_path: Path) -> None:
 
 def test_search_needs_an_area_and_a_time() -> None:
     assert run("catalog", "search", "landsat").exit_code == cli.USAGE
-    assert run("catalog", "search", "landsat", "--bbox", "1,2,x,4", "--datetime", "2023").exit_code == cli.USAGE
+    assert (
+        run("catalog", "search", "landsat", "--bbox", "1,2,x,4", "--datetime", "2023").exit_code == cli.USAGE
+    )
 
 
 def test_job_init_and_check(tmp_path: Path) -> None:

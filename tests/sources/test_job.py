@@ -61,7 +61,10 @@ def test_paths_are_relative_to_the_job(tmp_path: Path) -> None:
     [
         ({"maks": {}}, "maks: there is no such key; did you mean 'masks'"),
         ({"masks": {"dilate": 3}}, "masks.dilate: there is no such key; did you mean 'dilate_m'"),
-        ({"method": {"windows": {"strde": 3}}}, "method.windows.strde: there is no such key; did you mean 'stride'"),
+        (
+            {"method": {"windows": {"strde": 3}}},
+            "method.windows.strde: there is no such key; did you mean 'stride'",
+        ),
         ({"catalog": {"name": "landsat-sentinel"}}, "did you mean 'landsat-sentinel2'"),
         ({"catalog": {"name": "landsat", "endpoint": "planetary"}}, "no endpoint 'planetary'; did you mean"),
         ({"grid": {"bands": ["redd"]}}, "no band 'redd'; did you mean 'red'"),

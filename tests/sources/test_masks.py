@@ -28,7 +28,7 @@ def test_classes_of_sentinel_2() -> None:
     [(21824, True), (21952, True), (1, False), (22280, False), (23888, False), (54596, False), (21762, False),
      (30048, True), (65535, False)],
 )  # fmt: skip
-def test_bits_of_qa_pixel(code: int, good: bool) -> None:
+def test_bits_of_qa_pixel(code: int, good: object) -> None:
     """Values as they occur: clear, water, fill, cloud, shadow, cirrus, dilated, snow."""
     assert decoded("landsat-sentinel2", "qa_pixel", [code]) == [good]
 
@@ -38,7 +38,13 @@ def test_other_flags_on_request() -> None:
 
 
 def test_quality_of_ecostress() -> None:
-    assert decoded("ecostress-sentinel2", "qc", [0, 1, 2, 3, 0b1100000000000001]) == [True, True, False, False, True]
+    assert decoded("ecostress-sentinel2", "qc", [0, 1, 2, 3, 0b1100000000000001]) == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
     assert decoded("ecostress-sentinel2", "cloud", [0, 1, 255]) == [True, False, False]
 
 

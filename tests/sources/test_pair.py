@@ -32,7 +32,9 @@ def found(*vnir: Candidate, lst: Candidate | None = None, area: BaseGeometry | N
     return Found(catalog, "a test", (lst or one("lst", "lst"),), vnir, (), area)
 
 
-def best(*vnir: Candidate, area: BaseGeometry | None = None, lst: Candidate | None = None, **rule: object) -> Pair:
+def best(
+    *vnir: Candidate, area: BaseGeometry | None = None, lst: Candidate | None = None, **rule: object
+) -> Pair:
     (pair,) = make_pairs(found(*vnir, area=area, lst=lst), PairRule.model_validate(rule)).pairs
     return pair
 
@@ -46,7 +48,9 @@ def test_the_nearest_in_time_is_taken_before_or_after() -> None:
     assert names(best(one("a", "vnir", days=-0.7), one("b", "vnir", days=0.8))) == ["a"]
 
 
-@pytest.mark.parametrize(("prefer", "wanted"), [("balanced", "clear"), ("nearest", "near"), ("clearest", "late")])
+@pytest.mark.parametrize(
+    ("prefer", "wanted"), [("balanced", "clear"), ("nearest", "near"), ("clearest", "late")]
+)
 def test_cloud_counts_as_asked(prefer: str, wanted: str) -> None:
     given = (
         one("near", "vnir", days=0.1, cloud=55.0),
@@ -90,8 +94,10 @@ def test_no_pair_tells_what_was_searched_what_came_back_and_what_to_change() -> 
     with pytest.raises(InputError) as caught:
         require_pairs(found(one("a", "vnir", days=5)))
     text = str(caught.value)
-    for part in ("no pair of LST and reflectance within 3 days", "Searched: a test", "1 of LST, 1 of reflectance",
-                 "the nearest is 5.00 days away", "window_days"):  # fmt: skip
+    for part in (
+        "no pair of LST and reflectance within 3 days", "Searched: a test", "1 of LST, 1 of reflectance",
+        "the nearest is 5.00 days away", "window_days",
+    ):  # fmt: skip
         assert part in text
 
 

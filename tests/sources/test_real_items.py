@@ -93,7 +93,8 @@ def test_temperature_of_landsat(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "epsg"), [(ES_2023, 32613), (PC_2019, 32660), (V0_2020, 32628), (NEW_2023, 32601), (NEW_2024, 32634)]
+    ("name", "epsg"),
+    [(ES_2023, 32613), (PC_2019, 32660), (V0_2020, 32628), (NEW_2023, 32601), (NEW_2024, 32634)],
 )
 def test_every_band_of_sentinel_2_is_found_with_its_grid(name: str, epsg: int) -> None:
     source, one = open_catalog("landsat-sentinel2"), item(name)
@@ -177,7 +178,9 @@ def test_tiles_at_the_antimeridian_cover_what_lies_there() -> None:
             if area[0] > area[2]
             else [[[173.7, 58], [174.2, 58], [174.2, 58.4], [173.7, 58.4], [173.7, 58]]],
         }
-        (pair,) = make_pairs(examine("landsat-sentinel2", [one, thermal], area, max_cloud=100)).pairs or (None,)
+        (pair,) = make_pairs(examine("landsat-sentinel2", [one, thermal], area, max_cloud=100)).pairs or (
+            None,
+        )
         if name == NEW_2023:
             assert pair is not None
             assert pair.coverage > 0.9

@@ -77,7 +77,9 @@ def test_more_items_than_allowed_are_an_error(archive: Archive, served: tuple[st
 
 def test_an_empty_search_tells_what_was_searched(archive: Archive, served: tuple[str, Path]) -> None:
     url, folder = served
-    with pytest.raises(InputError, match=r"no item: landsat-c2-l2 at .*2019-01-01T00:00:00Z/2019-01-31.*widen"):
+    with pytest.raises(
+        InputError, match=r"no item: landsat-c2-l2 at .*2019-01-01T00:00:00Z/2019-01-31.*widen"
+    ):
         search(catalog_at(folder, url), archive.area(), "2019-01")
     with pytest.raises(InputError, match="found no item"):
         search(catalog_at(folder, url), (20, 40, 21, 41), "2023-07")
