@@ -257,10 +257,15 @@ def load_pair(
     names = _bands_there(source, pair, chosen_bands(source, bands))
     lst = _remote(pair.lst, source.lst, source.lst, "lst", "kelvin")
     factor = _factor(source, pair.lst, lst.grid)
-    members = tuple(_member(source, one, names, options) for one in pair.vnir)
-    native = _cut(lst.grid, _bounds(lst.grid, area, members), factor)
+    bands_of = [_bands(source, one, names) for one in pair.vnir]
+    native = _cut(lst.grid, _bounds(lst.grid, area, [one[0].grid for one in bands_of]), factor)
     coarse = _zoomed_out(native, factor)
-    grids = resolve_grids(coarse, [band.grid for one in members for band in one.bands], ratio)
+    grids = resolve_grids(coarse, [band.grid for one in bands_of for band in one], ratio)
+    pixel = abs(grids.fine.affine.a)
+    members = tuple(
+        _Member(found, _masks(source, one, options, pixel))
+        for one, found in zip(pair.vnir, bands_of, strict=True)
+    )
     thermal = _thermal(source, pair.lst, lst, options, native, factor)
     made = _Arrays(grids, chunks)
     attrs = _attrs(source, pair, members, thermal, grids, options)
@@ -436,15 +441,19 @@ def _access(asset: pystac.Asset, access: Access) -> Access:
     return access.model_copy(update={"requester_pays": True, "region": region})
 
 
-def _member(source: Catalog, candidate: Candidate, names: Names, options: MaskOptions) -> _Member:
-    bands = tuple(
+def _bands(source: Catalog, candidate: Candidate, names: Names) -> tuple[RemoteBand, ...]:
+    """Describe the reflectance bands of an item."""
+    return tuple(
         _remote(
-            candidate, source.vnir.bands[name], vnir_constants(candidate.item, source.vnir, name),
-            name, "values", source.vnir.offset_applied,
+            candidate,
+            source.vnir.bands[name],
+            vnir_constants(candidate.item, source.vnir, name),
+            name,
+            "values",
+            source.vnir.offset_applied,
         )
         for name in names
-    )  # fmt: skip
-    return _Member(bands, _masks(source, candidate, options, min(abs(b.grid.affine.a) for b in bands)))
+    )
 
 
 def _masks(source: Catalog, candidate: Candidate, options: MaskOptions, pixel: float) -> tuple[_Mask, ...]:
@@ -516,18 +525,13 @@ def _factor(source: Catalog, candidate: Candidate, grid: GeoBox) -> int:
 Bounds = tuple[float, float, float, float]
 
 
-def _bounds(grid: GeoBox, area: BaseGeometry | None, members: Sequence[_Member]) -> Bounds:
+def _bounds(grid: GeoBox, area: BaseGeometry | None, vnir: Sequence[GeoBox]) -> Bounds:
     """Bounds to load, in the CRS of the grid: the area of interest, else what reflectance covers."""
     assert grid.crs is not None  # noqa: S101  (a grid without CRS is none that items can tell)
     if area is not None:
         return bounds_in(area, grid.crs)
     # An edge between projections bends: some points on it.
-    boxes = [
-        one.bands[0]
-        .grid.extent.to_crs(grid.crs, resolution=abs(one.bands[0].grid.affine.a) * 256)
-        .boundingbox
-        for one in members
-    ]
+    boxes = [one.extent.to_crs(grid.crs, resolution=abs(one.affine.a) * 256).boundingbox for one in vnir]
     return (
         min(box.left for box in boxes), min(box.bottom for box in boxes),
         max(box.right for box in boxes), max(box.top for box in boxes),

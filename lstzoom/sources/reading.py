@@ -22,7 +22,15 @@ from lstzoom.grid import coincide, describe_grid
 from lstzoom.raster import LazyStack, RasterSource, Resampling, describe
 from lstzoom.sources.catalog import Access, Constants
 from lstzoom.sources.encoding import Told, settle, to_kelvin
-from lstzoom.sources.signing import gdal_options, gdal_path, keep_logs_clean, plain, redact, sign
+from lstzoom.sources.signing import (
+    gdal_options,
+    gdal_path,
+    keep_logs_clean,
+    plain,
+    redact,
+    remember_failure,
+    sign,
+)
 
 Window = tuple[slice, slice]
 
@@ -76,6 +84,7 @@ def _reached(href: str, access: Access) -> Iterator[str]:
         with rasterio.Env(**gdal_options(access, href)):
             yield path
     except (LstzoomError, RasterioError) as error:
+        remember_failure(href)
         message = redact(str(error).replace(gdal_path(href), plain(href)))
         kind = type(error) if isinstance(error, LstzoomError) else InputError
         # Not chained: the original message holds the signed address.

@@ -401,4 +401,6 @@ def _wrong_grid(source: Catalog, item: pystac.Item, side: Side) -> str:
             return f"the CRS or transform of its asset {key!r} cannot be read: {str(error)[:200]}"
         if grid is not None and (grid.affine.b or grid.affine.d):
             return f"the grid of its asset {key!r} is rotated"
+        if grid is not None and side == "lst" and grid.crs is not None and not grid.crs.projected:
+            return f"its asset {key!r} lies on degrees ({grid.crs}); a CRS in metres is needed: warp it first"
     return ""

@@ -48,13 +48,14 @@ _IN_ADDRESS: Final = re.compile(r"(?i)(https?://)[^/@\s]+@")
 
 _tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
 _lock = threading.Lock()
+_failed: set[str] = set()
 
 
 def gdal_options(access: Access, href: str) -> dict[str, Any]:
     """Configure GDAL for the files of a source.
 
-    Failed requests are repeated with growing pauses. What GDAL remembers of a remote file is dropped
-    when it is closed where the file is not public, so that a failure is not remembered either.
+    Failed requests are repeated with growing pauses. GDAL remembers what it has read of a remote file, and
+    that it could not read it; the latter is forgotten, so that a task can be repeated.
     """
     if not is_remote(href):
         return {}
@@ -62,13 +63,14 @@ def gdal_options(access: Access, href: str) -> dict[str, Any]:
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_HTTP_MAX_RETRY": str(access.retries),
         "GDAL_HTTP_RETRY_DELAY": os.environ.get("GDAL_HTTP_RETRY_DELAY", "0.5"),
-        # 429 and 5xx, and connections that break.
-        "GDAL_HTTP_RETRY_CODES": "ALL",
+        # Besides connections that break. What is forbidden or not there is told at once.
+        "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
         "GDAL_HTTP_CONNECTTIMEOUT": os.environ.get("GDAL_HTTP_CONNECTTIMEOUT", "30"),
         "GDAL_HTTP_LOW_SPEED_TIME": os.environ.get("GDAL_HTTP_LOW_SPEED_TIME", "60"),
         "GDAL_HTTP_LOW_SPEED_LIMIT": os.environ.get("GDAL_HTTP_LOW_SPEED_LIMIT", "100"),
-        "CPL_VSIL_CURL_NON_CACHED": gdal_path(href).partition("?")[0],
     }
+    if plain(href) in _failed:
+        options["CPL_VSIL_CURL_NON_CACHED"] = gdal_path(href).partition("?")[0]
     if access.region:
         options["AWS_REGION"] = access.region
     if access.anonymous:
@@ -79,6 +81,11 @@ def gdal_options(access: Access, href: str) -> dict[str, Any]:
     if token and access.token_env:
         options |= {"GDAL_HTTP_AUTH": "BEARER", "GDAL_HTTP_BEARER": token}
     return options
+
+
+def remember_failure(href: str) -> None:
+    """Have what GDAL remembers of a file forgotten from now on."""
+    _failed.add(plain(href))
 
 
 def is_remote(href: str) -> bool:

@@ -90,6 +90,15 @@ def test_a_truncated_file_is_an_error(archive: Archive, own_files: Files) -> Non
         pair.lst.compute()
 
 
+def test_headers_are_read_once(archive: Archive, files: Files) -> None:
+    remote_pair(archive, files.url).lst.compute()
+    first = len(files.asked)
+    both = items(archive.landsat(files.url), archive.sentinel2(files.url))
+    load(with_access(), items=both, bands=["red"], chunks=16).lst.compute()
+    assert first <= 4
+    assert len(files.asked) - first <= 4
+
+
 def test_only_parts_of_a_file_are_asked_for(archive: Archive, files: Files) -> None:
     pair = remote_pair(archive, files.url)
     assert files.asked == []

@@ -196,6 +196,14 @@ def test_dilation_takes_away_what_lies_within_its_distance(archive: Archive) -> 
     assert np.isfinite(red[33, 200:220]).all()
 
 
+def test_the_distance_is_that_of_the_fine_grid(archive: Archive) -> None:
+    """Bands of 20 m put on pixels of 10 m."""
+    pair = pair_of(archive, bands=["swir16"], ratio=3, masks=MaskOptions(dilate_m=60.0))
+    values = pair.vnir.values[0]
+    assert np.isnan(values[34:66, 200:220]).all()
+    assert np.isfinite(values[33, 200:220]).all()
+
+
 def test_masks_follow_the_options(archive: Archive) -> None:
     off = pair_of(archive, masks=MaskOptions(reject={"qa_pixel": (), "scl": ("vegetation",)}))
     assert off.valid.values.all()
@@ -317,6 +325,14 @@ def test_missing_things_are_told_before_any_work(archive: Archive) -> None:
         pair_of(archive, area=(20.0, 40.0, 20.1, 40.1))
     with pytest.raises(InputError, match="give an area and a datetime"):
         load("landsat-sentinel2")
+    for code, message in (
+        (999999, "CRS or transform of its asset 'lwir11' cannot be read"),
+        (4326, "on degrees"),
+    ):
+        thermal = archive.landsat(root)
+        thermal["properties"]["proj:epsg"] = code
+        with pytest.raises(InputError, match=message):
+            load("landsat-sentinel2", items=items(thermal, archive.sentinel2(root)))
     thermal = archive.landsat(root)
     del thermal["assets"]["lwir11"]
     with pytest.raises(InputError, match="no thermal asset"):
