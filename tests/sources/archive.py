@@ -25,15 +25,16 @@ def write_cog(
 ) -> None:  # fmt: skip
     """COG with overviews, tags only where given."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    planes = values if values.ndim == 3 else values[None]
     profile = {
-        "driver": "GTiff", "height": grid.shape.y, "width": grid.shape.x, "count": 1,
+        "driver": "GTiff", "height": grid.shape.y, "width": grid.shape.x, "count": len(planes),
         "dtype": values.dtype, "crs": str(grid.crs), "transform": grid.affine, "nodata": nodata,
     }  # fmt: skip
     with rasterio.MemoryFile() as memory:
         with memory.open(**profile) as file:
-            file.write(values, 1)
+            file.write(planes)
             if scale is not None or offset is not None:
-                file.scales, file.offsets = (scale or 1.0,), (offset or 0.0,)
+                file.scales, file.offsets = (scale or 1.0,) * len(planes), (offset or 0.0,) * len(planes)
             if unit:
                 file.units = (unit,)
         with memory.open() as file:

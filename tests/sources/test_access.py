@@ -121,6 +121,21 @@ def test_addresses_are_signed_by_the_task_that_reads(archive: Archive, files: Fi
     assert sum(one.startswith("/sas/token/") for one in files.asked) == 1
 
 
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_workers_sign_for_themselves(archive: Archive, files: Files) -> None:
+    from distributed import Client, LocalCluster
+
+    files.secret = "s3cret"
+    pair = remote_pair(archive, files.url, sas_url=f"{files.url}/sas", **SAS)
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
+    with cluster, Client(cluster):
+        lst, vnir = dask.compute(pair.lst, pair.vnir)
+    np.testing.assert_array_equal(lst.values, pair_of(archive).lst.values)
+    np.testing.assert_array_equal(vnir.values[0], pair_of(archive).vnir.sel(band="red").values)
+    assert 1 <= sum(one.startswith("/sas/token/") for one in files.asked) <= 2
+
+
 def test_a_token_that_ends_soon_is_fetched_anew(archive: Archive, files: Files) -> None:
     files.secret, files.lifetime = "one", 200.0
     pair = remote_pair(archive, files.url, sas_url=f"{files.url}/sas", **SAS)

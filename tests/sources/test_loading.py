@@ -289,6 +289,49 @@ def test_ecostress_items_tell_neither_grid_nor_encoding(archive: Archive, tmp_pa
     assert float(pair.uncertainty.values[0, 0]) == pytest.approx(0.7)
 
 
+def constellr(archive: Archive, folder: Path) -> dict[str, Any]:
+    """Item as constellr's own: few extensions, everything else in the files."""
+    fine, coarse = archive.scene.geobox, archive.lst_grid
+    kelvin = np.full(coarse.shape, 30050, np.uint16)
+    kelvin[2, 2] = 65535
+    write_cog(folder / "lst.tiff", kelvin, coarse, nodata=65535, scale=0.01, unit="K")
+    numbers = np.full(fine.shape, 3500, np.uint16)
+    numbers[1, 1] = 65535
+    for band in ("vnir03", "vnir04", "vnir08"):
+        write_cog(folder / f"{band}.tiff", numbers, fine)
+    for name, grid, pixel in (("scl_mask_30m", coarse, (5, 6)), ("scl_mask_10m", fine, (7, 8))):
+        classes = np.zeros((4, *grid.shape), np.uint8)
+        classes[0][pixel] = 2
+        classes[1][9, 9] = classes[2][10, 10] = 1
+        write_cog(folder / f"{name}.tiff", classes, grid)
+    item = archive.landsat("", "LSTPRECISION_SBA01_U155VHMQ_20260708T235815Z")
+    item |= {"stac_version": "1.1.0", "stac_extensions": [], "collection": "lstprecision"}
+    item["properties"] = {"datetime": "2026-07-08T23:58:15Z", "gsd": 30}
+    item["assets"] = {path.stem: {"href": str(path), "type": "image/tiff"} for path in folder.glob("*.tiff")}
+    return item
+
+
+def test_items_of_constellr(archive: Archive, tmp_path: Path) -> None:
+    item = constellr(archive, tmp_path)
+    pair = load("constellr", items=items(item))
+    assert pair.vnir.band.values.tolist() == ["vnir03", "vnir04", "vnir08"]
+    assert float(pair.lst.values[0, 0]) == pytest.approx(300.5, abs=1e-4)
+    assert np.argwhere(np.isnan(pair.lst.values)).tolist() == [[2, 2]]
+    # No tags in the files: the documented constants.
+    assert float(pair.vnir.values[0, 0, 0]) == pytest.approx(0.25, abs=1e-6)
+    assert np.argwhere(np.isnan(pair.vnir.values[0])).tolist() == [[1, 1], [7, 8]]
+    assert np.argwhere(~pair.valid.values).tolist() == [[5, 6]]
+    water = load("constellr", items=items(item), masks=MaskOptions(reject={"water": ("water",)}))
+    assert np.argwhere(~water.valid.values).tolist() == [[5, 6], [10, 10]]
+
+
+def test_a_night_scene_of_constellr_is_listed(archive: Archive, tmp_path: Path) -> None:
+    item = constellr(archive, tmp_path)
+    item["assets"] = {key: one for key, one in item["assets"].items() if not key.startswith("vnir")}
+    with pytest.raises(InputError, match=r"as reflectance: no asset for the bands \['vnir03', 'vnir04'"):
+        load("constellr", items=items(item))
+
+
 def test_celsius_becomes_kelvin_and_other_units_are_refused(archive: Archive) -> None:
     root = str(archive.folder)
     for unit, message in (("celsius", None), ("W/m2", "has the unit 'W/m2'")):
