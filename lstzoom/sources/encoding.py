@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,8 +72,10 @@ def find_asset(item: pystac.Item, layer: Layer) -> str | None:
     for key in layer.assets:
         if key in item.assets:
             return key
+    # Of two addresses of one file, the one that opens without credentials of a cloud.
+    hrefs = sorted(item.assets.items(), key=lambda one: one[1].href.startswith(("s3://", "gs://")))
     for pattern in layer.hrefs:
-        for key, asset in item.assets.items():
+        for key, asset in hrefs:
             if fnmatch.fnmatchcase(file_name(asset.href).lower(), pattern.lower()):
                 return key
     bearing = [key for key, asset in item.assets.items() if set(layer.roles) & set(asset.roles or ())]
@@ -85,7 +87,7 @@ def file_name(href: str) -> str:
     return urlsplit(href).path.rpartition("/")[2]
 
 
-def told_by(item: pystac.Item, key: str, band: int = 1, *, offset_applied: Sequence[str] = ()) -> Told:
+def told_by(item: pystac.Item, key: str, band: int = 1, vnir: VnirLayers | None = None) -> Told:
     """Read the encoding of a band from an item of any version of STAC and of the raster extension.
 
     Parameters
@@ -94,8 +96,8 @@ def told_by(item: pystac.Item, key: str, band: int = 1, *, offset_applied: Seque
         Item, and key of its asset.
     band
         Number of the band in the asset, from 1.
-    offset_applied
-        Properties of the item; if one is true, the pixels have the offset already.
+    vnir
+        For reflectance: what the catalogue knows of offsets that are listed and must not be applied.
     """
     listed = stac.told_bands(item.assets[key].extra_fields)
     fields = listed[band - 1] if band <= len(listed) else {}
@@ -104,8 +106,18 @@ def told_by(item: pystac.Item, key: str, band: int = 1, *, offset_applied: Seque
         offset=_number(fields, "raster:offset", "offset"),
         nodata=_number(fields, "nodata", "raster:nodata"),
         unit=fields.get("unit") or fields.get("raster:unit") or None,
-        offset_applied=stac.is_offset_applied(item.properties, offset_applied),
+        offset_applied=vnir is not None and _is_offset_void(item, vnir),
     )
+
+
+def _is_offset_void(item: pystac.Item, vnir: VnirLayers) -> bool:
+    """Tell whether an offset that is listed is none of the pixels: applied already, or never there."""
+    if stac.is_offset_applied(item.properties, vnir.offset_applied):
+        return True
+    rule = vnir.baseline_offset
+    baseline = None if rule is None else _baseline(item, rule)
+    # Catalogues list the offset for products of before it was invented, too.
+    return rule is not None and baseline is not None and baseline < (_version(rule.since) or ())
 
 
 def _number(fields: Mapping[str, Any], *names: str) -> float | None:
@@ -167,12 +179,17 @@ def vnir_constants(item: pystac.Item, vnir: VnirLayers, band: str) -> Constants:
     return Constants(**fields)
 
 
+def _baseline(item: pystac.Item, rule: BaselineOffset) -> tuple[int, ...] | None:
+    """Return the processing baseline of an item; None where it is not told."""
+    found = (_version(item.properties.get(name)) for name in rule.properties)
+    return next((version for version in found if version is not None), None)
+
+
 def _has_offset(item: pystac.Item, rule: BaselineOffset) -> bool:
     """Tell whether an item's processing baseline has the offset."""
-    for name in rule.properties:
-        version = _version(item.properties.get(name))
-        if version is not None:
-            return version >= (_version(rule.since) or ())
+    baseline = _baseline(item, rule)
+    if baseline is not None:
+        return baseline >= (_version(rule.since) or ())
     when = item.datetime or item.common_metadata.start_datetime
     if when is not None and when.date().isoformat() >= rule.since_date:
         return True

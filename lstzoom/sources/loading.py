@@ -42,6 +42,7 @@ from lstzoom.sources.catalog import (
     MaskLayer,
     Model,
     Names,
+    VnirLayers,
     open_catalog,
 )
 from lstzoom.sources.encoding import find_asset, told_by, vnir_constants
@@ -405,7 +406,7 @@ def _grid_token(grid: GeoBox) -> tuple[object, ...]:
 
 def _remote(
     candidate: Candidate, layer: Layer, constants: Constants, name: str, kind: str,
-    applied: Names = (),
+    vnir: VnirLayers | None = None,
 ) -> RemoteBand:  # fmt: skip
     """Describe one layer of an item. The header is read only if the item does not tell the grid."""
     item = candidate.item
@@ -419,7 +420,7 @@ def _remote(
         grid = header(href, access, layer.band).geobox
     return RemoteBand(
         name=name, href=href, band=layer.band, grid=grid,
-        told=told_by(item, key, layer.band, offset_applied=applied),
+        told=told_by(item, key, layer.band, vnir),
         constants=Constants(**{n: getattr(constants, n) for n in Constants.model_fields}),
         access=access, kind=kind,
     )  # fmt: skip
@@ -450,7 +451,7 @@ def _bands(source: Catalog, candidate: Candidate, names: Names) -> tuple[RemoteB
             vnir_constants(candidate.item, source.vnir, name),
             name,
             "values",
-            source.vnir.offset_applied,
+            source.vnir,
         )
         for name in names
     )

@@ -67,7 +67,9 @@ class Candidate:
     @property
     def platform(self) -> str:
         """Platform, empty where not told."""
-        return str(self.item.properties.get("platform") or "")
+        told = self.item.properties
+        # Items of before STAC 1.0 spell it with a prefix.
+        return str(told.get("platform") or told.get("eo:platform") or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,9 +275,11 @@ def test_ecostress_items_tell_neither_grid_nor_encoding(archive: Archive, tmp_pa
         write_cog(tmp_path / f"{name}_{suffix}.tif", values, grid, nodata=nodata)
     item = archive.landsat("", name)
     item["properties"] = {"datetime": "2023-07-02T10:10:00Z"}
+    # As NASA's: path-like keys, and every file by two ways, of which one needs a cloud's credentials.
     item["assets"] = {
-        f"00{k}/{name}_{suffix}": {"href": str(tmp_path / f"{name}_{suffix}.tif")}
-        for k, suffix in enumerate(("water", "LST_err", "LST", "QC", "cloud"))
+        f"{way}ECO_L2T_LSTE.002/{name}/{name}_{suffix}": {"href": f"{root}/{name}_{suffix}.tif"}
+        for suffix in ("water", "LST_err", "LST", "QC", "cloud")
+        for way, root in (("s3_", "s3://nowhere"), ("", tmp_path))
     }
     pair = load("ecostress-sentinel2", items=items(item, archive.sentinel2(str(archive.folder))))
     assert grid_of(pair.lst) == grid

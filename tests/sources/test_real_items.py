@@ -39,7 +39,7 @@ def red(name: str) -> Encoding:
     source, one = open_catalog("landsat-sentinel2"), item(name)
     key = find_asset(one, source.vnir.bands["red"])
     assert key is not None
-    told = told_by(one, key, offset_applied=source.vnir.offset_applied)
+    told = told_by(one, key, vnir=source.vnir)
     return settle(told, None, vnir_constants(one, source.vnir, "red"))
 
 
@@ -56,6 +56,15 @@ def red(name: str) -> Encoding:
 def test_reflectance_of_sentinel_2(name: str, offset: float, origin: str) -> None:
     found = red(name)
     assert (found.scale, found.offset, found.nodata, found.origin) == (0.0001, offset, 0, origin)
+
+
+def test_an_offset_that_is_listed_for_an_old_baseline_is_none() -> None:
+    """Earth Search lists -0.1 for products of before the offset, too, and says that it is not applied."""
+    source, one = open_catalog("landsat-sentinel2"), item(ES_2023)
+    for baseline, applied, offset in (("02.09", False, 0.0), ("05.09", False, -0.1), ("05.09", True, 0.0)):
+        one.properties |= {"s2:processing_baseline": baseline, "earthsearch:boa_offset_applied": applied}
+        told = told_by(one, "red", vnir=source.vnir)
+        assert settle(told, None, vnir_constants(one, source.vnir, "red")).offset == offset
 
 
 def test_a_new_baseline_without_encoding_has_an_offset() -> None:

@@ -67,7 +67,9 @@ def test_ecostress_is_read_with_its_own_grid(tmp_path: Path) -> None:
     # As NASA's items: no grid, keys that say nothing, files that do.
     item.assets["a"].extra_fields = {}
     write_cog(tmp_path / "x_QC.tif", np.zeros(grid.shape, np.uint16), grid)
+    write_cog(tmp_path / "x_cloud.tif", np.zeros(grid.shape, np.uint8), grid)
     item.add_asset("b", pystac.Asset(str(tmp_path / "x_QC.tif")))
+    item.add_asset("c", pystac.Asset(str(tmp_path / "x_cloud.tif")))
     fine = box(grid.affine.c, grid.affine.f, 10.0, (700, 700), "EPSG:32611")
     numbers = np.full(fine.shape, 3000, np.uint16)
     names = ("B03", "B04", "B08", "B11", "B12")
