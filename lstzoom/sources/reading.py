@@ -16,6 +16,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
+from rasterio.session import DummySession
 
 from lstzoom.errors import GridMismatchError, InputError, LstzoomError
 from lstzoom.grid import coincide, describe_grid
@@ -81,7 +82,8 @@ def _reached(href: str, access: Access) -> Iterator[str]:
     keep_logs_clean()
     try:
         path = gdal_path(sign(href, access))
-        with rasterio.Env(**gdal_options(access, href)):
+        # GDAL finds credentials itself: rasterio would make a session of boto3 for every read.
+        with rasterio.Env(session=DummySession(), **gdal_options(access, href)):
             yield path
     except (LstzoomError, RasterioError) as error:
         remember_failure(href)

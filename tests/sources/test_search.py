@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import shapely
 
 from lstzoom.errors import InputError
 from lstzoom.sources.catalog import catalog_folder
@@ -67,6 +68,18 @@ def test_reflectance_is_searched_in_the_window_only(archive: Archive, served: tu
     (pair,) = make_pairs(found).pairs
     assert pair.lst.item.id == "LC08_12"
     assert pair.cloud == 0.0
+
+
+def test_an_area_across_the_antimeridian_finds_both_sides(archive: Archive, tmp_path: Path) -> None:
+    items = []
+    for name, west in (("east-end", 179.2), ("west-end", -179.8), ("elsewhere", 0.0)):
+        item = archive.landsat("http://x", name)
+        item["bbox"] = [west, 10.0, west + 0.6, 10.5]
+        item["geometry"] = shapely.box(*item["bbox"]).__geo_interface__
+        items.append(item)
+    with stac_api(items, tmp_path) as url:
+        found = search(catalog_at(tmp_path, url), (179.0, 9.9, -179.0, 10.6), "2023-07")
+    assert [one.item.id for one in found.lst] == ["east-end", "west-end"]
 
 
 def test_more_items_than_allowed_are_an_error(archive: Archive, served: tuple[str, Path]) -> None:
