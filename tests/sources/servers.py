@@ -67,8 +67,8 @@ class Files:
         Status codes of the next requests for a file; 0 breaks the connection in the middle of the body.
     secret
         Token that every file needs as ``sig``; also given out below ``/sas/token/``.
-    asked
-        Paths of requests, with query.
+    asked, headers
+        Paths of requests, with query; their headers, names in lower case.
     """
 
     folder: Path
@@ -77,6 +77,7 @@ class Files:
     secret: str = ""
     lifetime: float = 3600.0
     asked: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_failure(self, name: str) -> int | None:
@@ -100,6 +101,7 @@ def _handler(files: Files) -> type[BaseHTTPRequestHandler]:  # noqa: C901  (a cl
             name = parts.path.lstrip("/")
             with files.lock:
                 files.asked.append(self.path)
+                files.headers.append({name.lower(): value for name, value in self.headers.items()})
             if name.startswith("sas/token/"):
                 self.give_token()
                 return

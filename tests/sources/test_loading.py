@@ -258,6 +258,28 @@ def test_landsat_alone_is_averaged_to_what_its_instrument_resolves(archive: Arch
         assert not pair.valid.values[40 // factor, 52 // factor]
 
 
+def test_temperature_and_reflectance_of_one_scene_in_two_items(archive: Archive, tmp_path: Path) -> None:
+    """As the USGS keeps them: keys are file names, ids end in _ST and _SR, nothing is told of encodings."""
+    root, grid = str(archive.folder), archive.lst_grid
+    write_cog(tmp_path / "SR.TIF", np.full(grid.shape, 20000, np.uint16), grid, nodata=0)
+    thermal, optical = archive.landsat(root, "LC08_x_ST"), archive.landsat(root, "LC08_x_SR")
+    quality = thermal["assets"]["qa_pixel"]
+    thermal["assets"] = {
+        "ST_B10.TIF": {"href": f"{root}/LC08_ST_B10.TIF"},
+        "ST_QA.TIF": {"href": f"{root}/LC08_ST_QA.TIF"},
+        "QA_PIXEL.TIF": quality,
+    }
+    bands = ("green", "red", "nir08", "swir16", "swir22")
+    optical["assets"] = {band: {"href": str(tmp_path / "SR.TIF")} for band in bands} | {"qa_pixel": quality}
+    pair = load("landsat", items=items(thermal, optical))
+    assert (pair.attrs["lst_item"], pair.attrs["vnir_items"]) == ("LC08_x_ST", ["LC08_x_SR"])
+    assert np.isnan(pair.vnir.values[0, 0, 0])  # fill at the corner
+    assert float(pair.vnir.values[0, 9, 9]) == pytest.approx(20000 * 2.75e-5 - 0.2, abs=1e-6)
+    assert 270 < float(pair.lst.values[9, 9]) < 330
+    assert pair.uncertainty is not None
+    assert float(pair.uncertainty.values[9, 9]) == pytest.approx(1.5)
+
+
 def test_ecostress_items_tell_neither_grid_nor_encoding(archive: Archive, tmp_path: Path) -> None:
     """Ratio 7; the header of the file tells the grid, NaN is missing, quality decides."""
     fine = archive.scene.geobox
