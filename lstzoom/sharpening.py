@@ -30,6 +30,11 @@ ATTRS: Mapping[str, dict[str, Any]] = {
         "flag_values": np.array([flag.value for flag in QA], np.uint8),
         "flag_meanings": " ".join(MEANINGS[flag] for flag in QA),
     },
+    "lst_uncertainty": {
+        "long_name": "standard uncertainty of the detail of land surface temperature",
+        "standard_name": "surface_temperature standard_error",
+        "units": "K",
+    },
     "lst_global": {"long_name": "prediction of the global model", "units": "K"},
     "lst_local": {"long_name": "prediction of the local models", "units": "K"},
     "local_weight": {"long_name": "share of the local models in the fused prediction", "units": "1"},
@@ -108,6 +113,8 @@ def sharpen(
         model.check(scene, config)
     trained = model or train([scene], config)
     outputs: dict[str, np.dtype[Any]] = {"lst": np.dtype(np.float32), "qa": np.dtype(np.uint8)}
+    if config.method == "calibrated":
+        outputs["lst_uncertainty"] = np.dtype(np.float32)
     outputs |= dict.fromkeys(config.outputs, np.dtype(np.float32))
     arrays = (_lazily if scene.is_lazy else _directly)(scene, trained, config, outputs)
     return describe(arrays, scene, config)
@@ -124,6 +131,7 @@ class BlockFunction:
             cv_threshold=config.cv_threshold,
             seed=config.seed,
             calibrated=config.method == "calibrated",
+            box=config.conservation_box,
         )
         self.names = names
 
