@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import EmptySampleError, InputError
-from lstzoom.halo import Block, delay_blocks, run_block
-from lstzoom.inputs import SceneArrays, prepare
+from lstzoom.halo import delay_blocks, grown, run_block
+from lstzoom.inputs import SceneArrays
 from lstzoom.kernels.amplitude import correlation
 from lstzoom.kernels.block import GlobalModel
+from lstzoom.kernels.register import Shift
 from lstzoom.kernels.rows import (
     CoarseBlock,
     Rows,
@@ -31,6 +32,7 @@ from lstzoom.kernels.rows import (
     pair_sums,
 )
 from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
+from lstzoom.registration import measure_scene, prepare_aligned, tell
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
 from lstzoom.types import YX
 
@@ -65,6 +67,9 @@ class SceneModel:
         Seed of the bags.
     level_rows, detail_rows : int
         Sizes of the samples.
+    shifts : tuple of Shift or None
+        How far the reflectance of each scene lay beside its LST, before it was aligned; None where that
+        could not be measured.
     """
 
     model: GlobalModel
@@ -73,6 +78,7 @@ class SceneModel:
     seed: int
     level_rows: int
     detail_rows: int
+    shifts: tuple[Shift | None, ...] = ()
 
     def check(self, scene: SceneArrays, config: SharpenConfig) -> None:
         """Refuse a scene that this model cannot be applied to.
@@ -139,10 +145,13 @@ def fit(
     listed = list(scenes)
     if any(isinstance(scene, xr.DataArray) for scene in listed):
         raise InputError("fit takes a list of scenes: fit([(vnir, lst)]), not fit((vnir, lst))")
-    prepared = [prepare(*scene) for scene in listed]
+    aligned = [prepare_aligned(*scene, config=config) for scene in listed]
+    prepared = [scene for scene, _ in aligned]
     _require_alike(prepared)
-    trained = train(prepared, config)
+    trained = train(prepared, config, [shift for _, shift in aligned] if config.align else None)
     model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+    for scene, shift in zip(prepared, model.shifts, strict=True):
+        tell(shift, scene.grids.fine, moved=scene.moved is not None)
     if model.level_rows == 0:
         raise EmptySampleError(
             f"no coarse pixel of the {len(prepared)} scene(s) has valid LST and only valid fine pixels in "
@@ -151,7 +160,9 @@ def fit(
     return model
 
 
-def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa: ANN401  (dask is untyped)
+def train(
+    scenes: Sequence[SceneArrays], config: SharpenConfig, shifts: Sequence[Shift | None] | None = None
+) -> Any:  # noqa: ANN401  (dask is untyped)
     """Train the global model of prepared scenes.
 
     Parameters
@@ -160,6 +171,8 @@ def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa:
         At least one, all with the same bands and ratio.
     config
         Settings.
+    shifts
+        Of each scene, where they were measured before; by default they are measured.
 
     Returns
     -------
@@ -178,7 +191,8 @@ def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa:
         call(partial(_patch_samples, visit=visit, ratio=ratio, config=config), patch, pairs)
         for visit, patch in patches
     ]
-    return call(partial(_train, bands=first.bands, ratio=ratio, config=config), samples, pairs)
+    measured = [measure_scene(scene, config) for scene in scenes] if shifts is None else list(shifts)
+    return call(partial(_train, bands=first.bands, ratio=ratio, config=config), samples, pairs, measured)
 
 
 def _now(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
@@ -233,7 +247,9 @@ def _read_patches(
     out: list[Any] = []
     for number, scene in enumerate(scenes):
         ratio = scene.grids.ratio
-        mine = [_grown(v.patch, _PATCH_HALO * ratio, scene.lst.shape) for v in visits if v.scene == number]
+        # The halo grows with the square of the ratio in fine pixels.
+        halo, shape = _PATCH_HALO * ratio, scene.lst.shape
+        mine = [grown(v.patch.rows, v.patch.columns, halo, shape) for v in visits if v.scene == number]
         for block, core in mine:
             task = partial(_coarse_patch, core=core, ratio=ratio, cv_threshold=config.cv_threshold)
             if scene.is_lazy:
@@ -241,23 +257,6 @@ def _read_patches(
             else:
                 out.append(run_block(task, scene.vnir, scene.lst, scene.usable, None, block, ratio))
     return out
-
-
-def _grown(patch: Patch, halo: int, shape: tuple[int, int]) -> tuple[Block, tuple[slice, slice]]:
-    """Grow a patch by a halo that ends where the scene does, and say where the patch lies in it.
-
-    The halo grows with the square of the ratio in fine pixels; outside of the scene it would be nothing
-    but memory.
-    """
-    rows, columns = (
-        slice(max(s.start - halo, 0), min(s.stop + halo, n))
-        for s, n in zip((patch.rows, patch.columns), shape, strict=True)
-    )
-    core = tuple(
-        slice(s.start - whole.start, s.stop - whole.start)
-        for s, whole in ((patch.rows, rows), (patch.columns, columns))
-    )
-    return Block(rows, columns, 0), (core[0], core[1])
 
 
 def _coarse_patch(
@@ -303,6 +302,7 @@ def _patch_samples(
 def _train(
     samples: Sequence[tuple[Sample, Sample]],
     pairs: tuple[tuple[int, int], ...],
+    shifts: Sequence[Shift | None],
     *,
     bands: tuple[str, ...],
     ratio: int,
@@ -320,7 +320,7 @@ def _train(
         len(levels), len(details), reliability,
     )  # fmt: skip
     model = GlobalModel(pairs, level_forest, detail_forest, reliability, mean)
-    return SceneModel(model, bands, ratio, config.seed, len(levels), len(details))
+    return SceneModel(model, bands, ratio, config.seed, len(levels), len(details), tuple(shifts))
 
 
 def _forest(rows: Rows, settings: Any, seed: int) -> Forest | None:  # noqa: ANN401  (TreeSettings)
