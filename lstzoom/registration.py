@@ -33,7 +33,7 @@ NOTEWORTHY: Final = 0.5
 """Fine pixels above which a shift costs more than noise does."""
 
 _PATCHES = 6
-"""Patches that are looked at: each holds about a hundred windows, and ten are enough where there is texture."""
+"""Patches that are looked at: each holds about a hundred windows, and ten can be enough."""
 
 _SNAP = 0.1
 """Fine pixels by which a shift along an axis is known at best: whole pixels are copied, not resampled."""
@@ -187,7 +187,9 @@ def _snapped(value: float) -> float:
 def _unknown(shift: Shift | None) -> str:
     if shift is None:
         return "the shift between reflectance and LST cannot be measured, for want of valid pixels or texture"
-    return f"the shift between reflectance and LST was measured with a confidence of {shift.confidence:.2f} only"
+    return (
+        f"the shift between reflectance and LST was measured with a confidence of {shift.confidence:.2f} only"
+    )
 
 
 def tell(shift: Shift | None, grid: GeoBox, *, moved: bool) -> None:

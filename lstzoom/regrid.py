@@ -61,7 +61,7 @@ def _lazily(data: da.Array, source: GeoBox, grid: GeoBox, resampling: Resampling
     task = dask.delayed(_window, pure=True)
     rows = []
     # A grid that is merely moved keeps the chunks: their sides were chosen for what the memory holds.
-    side = max(data.chunksize[1:]) if grid.shape == source.shape else DEFAULT_CHUNK
+    side = int(max(data.chunksize[1:])) if grid.shape == source.shape else DEFAULT_CHUNK
     for y in range(0, grid.shape.y, side):
         ys = slice(y, min(y + side, grid.shape.y))
         row = []

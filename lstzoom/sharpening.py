@@ -19,7 +19,6 @@ from lstzoom.halo import blocks, map_blocks, run_block
 from lstzoom.inputs import SceneArrays
 from lstzoom.kernels.block import BlockSettings, sharpen_block
 from lstzoom.kernels.quality import MEANINGS, QA
-from lstzoom.kernels.register import Shift
 from lstzoom.registration import attributes, measure_scene, prepare_aligned, tell
 from lstzoom.train import SceneModel, train
 from lstzoom.types import YX

@@ -351,9 +351,7 @@ def write_sharpened(
     )
 
 
-def _trained(
-    scene: SceneArrays, shifts: Sequence[Shift | None] | None, config: SharpenConfig
-) -> SceneModel:
+def _trained(scene: SceneArrays, shifts: Sequence[Shift | None] | None, config: SharpenConfig) -> SceneModel:
     trained = train([scene], config, shifts)
     model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
     if model.level_rows == 0:

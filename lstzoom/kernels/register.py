@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter
 
 from lstzoom.types import YX
 
@@ -163,12 +164,20 @@ def measure_agreement(
         return nothing(ratio)
     passed = np.stack([_high_pass(_moving_mean(plane, ratio), ratio) for plane in chosen])
     target = _high_pass(np.where(np.isfinite(lst), lst, np.float32(np.nan)).astype(np.float32), 1)
-    # Windows begin on multiples of their side, so that the groups do not depend on the patch.
-    edges = [_edges(s, at) for s, at in zip(core, origin, strict=True)]
-    first = (origin[0] + edges[0][0]) // WINDOW, (origin[1] + edges[1][0]) // WINDOW
+    # Windows begin on multiples of their side, whatever the patch.
+    rows, columns = (_edges(s, at) for s, at in zip(core, origin, strict=True))
+    first = (origin[0] + rows[0]) // WINDOW, (origin[1] + columns[0]) // WINDOW
+    known = _known(passed, steps_of(ratio) * step_of(ratio), ratio) & np.isfinite(target)
     out = nothing(ratio).surface
-    windows = _search(passed, target, *edges, *first, ratio, step_of(ratio), out)
+    windows = _search(passed, target, known, rows, columns, *first, ratio, step_of(ratio), out)
     return Agreement(out, int(windows))
+
+
+def _known(passed: NDArray[np.float32], reach: int, ratio: int) -> NDArray[np.bool_]:
+    """Coarse pixels that are known at every shift: all shifts are judged by the same ones."""
+    finite = np.isfinite(passed).all(axis=0).astype(np.uint8)
+    around = minimum_filter(finite, 2 * reach + 1, mode="constant", cval=0)
+    return np.asarray(around[::ratio, ::ratio] == 1)
 
 
 def _thinned(bands: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -240,6 +249,7 @@ def _high_pass(plane: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
 def _search(
     passed: NDArray[np.float32],
     target: NDArray[np.float32],
+    known: NDArray[np.bool_],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     first_row: int,
@@ -254,9 +264,7 @@ def _search(
     windows = 0
     for i in range(len(rows) - 1):
         for j in range(len(columns) - 1):
-            found = _rows_of(
-                passed, target, rows[i], rows[i + 1], columns[j], columns[j + 1], ratio, steps * step
-            )
+            found = _rows_of(known, rows[i], rows[i + 1], columns[j], columns[j + 1])
             n = len(found)
             if n < _MIN_ROWS * (count + 1):
                 continue
@@ -280,39 +288,13 @@ def _search(
 
 
 @njit(cache=True, nogil=True)
-def _rows_of(
-    passed: NDArray[np.float32],
-    target: NDArray[np.float32],
-    top: int,
-    bottom: int,
-    left: int,
-    right: int,
-    ratio: int,
-    reach: int,
-) -> NDArray[np.int64]:
-    """Coarse pixels of a window that are known at every shift: all shifts are judged by the same ones."""
-    ny, nx = passed.shape[1:]
+def _rows_of(known: NDArray[np.bool_], top: int, bottom: int, left: int, right: int) -> NDArray[np.int64]:
+    """Coarse pixels of a window that are known."""
     found = np.empty(((bottom - top) * (right - left), 2), np.int64)
     n = 0
     for y in range(top, bottom):
         for x in range(left, right):
-            if np.isnan(target[y, x]):
-                continue
-            r, c = y * ratio, x * ratio
-            if r < reach or c < reach or r + reach >= ny or c + reach >= nx:
-                continue
-            known = True
-            for f in range(len(passed)):
-                for i in range(r - reach, r + reach + 1):
-                    for j in range(c - reach, c + reach + 1):
-                        if np.isnan(passed[f, i, j]):
-                            known = False
-                            break
-                    if not known:
-                        break
-                if not known:
-                    break
-            if known:
+            if known[y, x]:
                 found[n, 0] = y
                 found[n, 1] = x
                 n += 1
@@ -340,7 +322,7 @@ def _left_over(features: NDArray[np.float64], y: NDArray[np.float64]) -> float:
             value -= square[i, k] * cross[k]
         cross[i] = value / square[i, i]
         explained += cross[i] ** 2
-    return max(np.dot(y, y) - explained, 0.0)
+    return max(float(np.dot(y, y)) - explained, 0.0)
 
 
 def estimate_shift(agreement: Agreement, ratio: int) -> Shift | None:

@@ -104,9 +104,15 @@ def _bilinear(position: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 
 def _cubic(position: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Keys' cubic convolution with parameter -1/2."""
-    start, (near, far) = (lambda a, w: (a, np.moveaxis(w, -1, 0)))(*_bilinear(position))
+    start, linear = _bilinear(position)
+    near, far = linear[..., 0], linear[..., 1]
     both = near * far
-    weight = [-both * near / 2, near + both * (near - far / 2), far + both * (far - near / 2), -both * far / 2]
+    weight = [
+        -both * near / 2,
+        near + both * (near - far / 2),
+        far + both * (far - near / 2),
+        -both * far / 2,
+    ]
     return start - 1, np.stack(weight, axis=-1)
 
 
@@ -154,10 +160,9 @@ def resample_axes(
     valid = np.isfinite(data)
     total = _along_columns(_along_rows(np.where(valid, data, 0.0), rows), columns)
     if method == "cubic":
-        near = [
-            data[np.ix_(_clipped(rows.index[:, j], data.shape[0]), _clipped(columns.index[:, k], data.shape[1]))]
-            for j in (1, 2) for k in (1, 2)
-        ]  # fmt: skip
+        middle = [_clipped(rows.index[:, k], data.shape[0]) for k in (1, 2)]
+        across = [_clipped(columns.index[:, k], data.shape[1]) for k in (1, 2)]
+        near = [data[np.ix_(y, x)] for y in middle for x in across]
         known = _along_columns(_along_rows(valid.astype(np.float64), _counting(rows)), _counting(columns))
         plain = resample_axes(data, _as_bilinear(rows), _as_bilinear(columns), "bilinear")
         return _limited(total, near, known, plain)
@@ -204,8 +209,10 @@ def resample_points(
             total += weight * np.where(valid, value, 0.0)
             cover += weight * valid
             if method == "cubic":
-                known += valid & _inside(rows.index[..., j], data.shape[0]) & _inside(
-                    columns.index[..., k], data.shape[1]
+                known += (
+                    valid
+                    & _inside(rows.index[..., j], data.shape[0])
+                    & _inside(columns.index[..., k], data.shape[1])
                 )
                 near += [value] if j in {1, 2} and k in {1, 2} else []
     if method == "cubic":
