@@ -203,7 +203,7 @@ def test_files_are_aligned_as_arrays_are(scene, arrays, tmp_path: Path):
     paths = write_scene(replace(scene, vnir=moved), tmp_path)
     out = tmp_path / "out.tif"
 
-    def run(*more):
+    def run(*more: str):
         inputs = [str(paths[name]) for name in ("lst", "red", "nir")]
         options = ["-o", str(out), "--encoding", "float32", "--overwrite", *more]
         done = CliRunner().invoke(cli.app, ["sharpen", *inputs, *options])

@@ -162,7 +162,12 @@ def measure_agreement(
     chosen = _thinned(bands)
     if len(chosen) == 0:
         return nothing(ratio)
-    passed = np.stack([_high_pass(_moving_mean(plane, ratio), ratio) for plane in chosen])
+    means = [_moving_mean(plane, ratio) for plane in chosen]
+    if len(means) == 1:
+        # One band alone cannot tell water from crops, both cooler than the bare soil between them: a square
+        # can. With more bands squares only add noise.
+        means.append((means[0] - np.nanmean(means[0], dtype=np.float64)).astype(np.float32) ** 2)
+    passed = np.stack([_high_pass(plane, ratio) for plane in means])
     target = _high_pass(np.where(np.isfinite(lst), lst, np.float32(np.nan)).astype(np.float32), 1)
     # Windows begin on multiples of their side, whatever the patch.
     rows, columns = (_edges(s, at) for s, at in zip(core, origin, strict=True))
