@@ -22,7 +22,7 @@ from odc.geo.geobox import GeoBox
 from lstzoom.config import SharpenConfig
 from lstzoom.halo import delay_blocks, grown, run_block
 from lstzoom.inputs import SceneArrays, prepare
-from lstzoom.kernels.register import HALO, Agreement, Shift, estimate_shift, measure_agreement
+from lstzoom.kernels.register import HALO, WINDOW, Agreement, Shift, estimate_shift, measure_agreement
 from lstzoom.kernels.rows import mask_block
 from lstzoom.sample import choose_patches
 from lstzoom.types import YX
@@ -34,6 +34,9 @@ NOTEWORTHY: Final = 0.5
 
 _PATCHES = 6
 """Patches that are looked at: each holds about a hundred windows, and ten can be enough."""
+
+_PATCH_PIXELS = 300
+"""Side of a patch in fine pixels, about: with large ratios smaller patches, and more of them, are read."""
 
 _SNAP = 0.1
 """Fine pixels by which a shift along an axis is known at best: whole pixels are copied, not resampled."""
@@ -105,8 +108,9 @@ def measure_scene(scene: SceneArrays, config: SharpenConfig) -> Any:  # noqa: AN
     Shift or None, or a dask Delayed of one if the scene is lazy
     """
     ratio, s = scene.grids.ratio, config.sample
-    limit = min(s.max_patches, _PATCHES)
-    patches = choose_patches(scene.lst.shape, side=s.patch, limit=limit, seed=config.seed, scene=0)
+    side = min(s.patch, max(2 * WINDOW, _PATCH_PIXELS // ratio))
+    limit = min(s.max_patches, _PATCHES * min(s.patch // side, 2) ** 2)
+    patches = choose_patches(scene.lst.shape, side=side, limit=limit, seed=config.seed, scene=0)
     parts: list[Any] = []
     for patch in patches:
         block, core = grown(patch.rows, patch.columns, HALO, scene.lst.shape)
