@@ -21,6 +21,7 @@ from lstzoom.errors import (
 
 if TYPE_CHECKING:
     from lstzoom.config import SharpenConfig
+    from lstzoom.registration import measure_shift
     from lstzoom.sharpening import sharpen
     from lstzoom.train import SceneModel, fit
 
@@ -32,6 +33,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "SceneModel": "lstzoom.train",
     "SharpenConfig": "lstzoom.config",
     "fit": "lstzoom.train",
+    "measure_shift": "lstzoom.registration",
     "sharpen": "lstzoom.sharpening",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "UnitsError",
     "__version__",
     "fit",
+    "measure_shift",
     "sharpen",
 ]
 

@@ -16,7 +16,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from lstzoom.config import SharpenConfig
     from lstzoom.grid import GridPair
-    from lstzoom.raster import RasterSource
+    from lstzoom.raster import RasterSource, Resampling
     from lstzoom.stream import Progress, Targets, Written
     from lstzoom.validate import ValidationReport
 
@@ -255,18 +256,22 @@ class _Vnir:
     sources: tuple[RasterSource, ...]
     names: tuple[str, ...]
 
-    def open(self, grid: GeoBox, chunk: int, nodata: float | None) -> xr.DataArray:
+    def open(
+        self, grid: GeoBox, chunk: int, nodata: float | None, resampling: Resampling = "auto"
+    ) -> xr.DataArray:
         """Open them on a grid; files and bands that were not chosen are not read."""
         from lstzoom import raster
 
         paths = list(dict.fromkeys(source.path for source in self.sources))
         if len(paths) == 1:
             numbers = [source.band for source in self.sources]
-            stack = raster.open_stack(paths, grid, bands=numbers, chunks=chunk, nodata=nodata)
+            stack = raster.open_stack(
+                paths, grid, bands=numbers, chunks=chunk, nodata=nodata, resampling=resampling
+            )
         else:
             there = [(one.path, one.band) for path in paths for one in raster.describe(path)]
             at = [there.index((source.path, source.band)) for source in self.sources]
-            stack = raster.open_stack(paths, grid, chunks=chunk, nodata=nodata)
+            stack = raster.open_stack(paths, grid, chunks=chunk, nodata=nodata, resampling=resampling)
             stack = stack if at == list(range(len(there))) else stack.isel(band=at)
         return stack.assign_coords(band=list(self.names))
 
@@ -306,13 +311,14 @@ def _run(
     threads: int,
     memory: float | None,
     *,
+    reopen: Callable[[GeoBox], xr.DataArray],
     quiet: bool,
 ) -> Written:
     """Sharpen into files, here or on a cluster of processes."""
     from lstzoom import stream
 
     with _progress("sharpening", quiet=quiet) as progress:
-        common: dict[str, Any] = {"valid": valid, "config": config, "progress": progress}
+        common: dict[str, Any] = {"valid": valid, "config": config, "progress": progress, "reopen": reopen}
         if workers == 1:
             return stream.write_sharpened(*scene, targets, threads=threads, **common)
         with stream.local_cluster(workers, memory) as client:
@@ -354,6 +360,8 @@ def _summary(written: Written, tags: dict[str, str], workers: int, encoding: str
         "blocks": written.blocks,
         "chunk": written.chunk,
         "workers": workers,
+        "shift": None if written.shift is None else asdict(written.shift),
+        "aligned": written.aligned,
         "seconds": round(written.seconds, 2),
     }
 
@@ -366,6 +374,11 @@ def _tell(written: Written) -> None:
     for meaning, count in written.flags.items():
         if count:
             typer.echo(f"  {100 * count / (rows * columns):5.1f} %  {meaning}")
+    if written.shift is not None:
+        from lstzoom.registration import describe_shift
+
+        done = "; corrected" if written.aligned else ""
+        typer.echo(f"reflectance lies {describe_shift(written.shift, written.grid)}{done}")
     for path in written.paths.values():
         typer.echo(f"wrote {path}")
 
@@ -401,6 +414,10 @@ def sharpen(
         typer.Option(help="uint16 holds steps of 0.01 K (nodata 65535), float32 kelvin as they are."),
     ] = "uint16",
     method: Method = "calibrated",
+    align: Annotated[
+        bool,
+        typer.Option("--align", help="Move reflectance to fit LST, by the shift measured between the two."),
+    ] = False,
     seed: Seed = 0,
     lst_units: LstUnits = "auto",
     lst_scale: LstScale = None,
@@ -442,7 +459,7 @@ def sharpen(
                 threads=threads,
                 memory=limit,
             )
-        config = _settings(chunk=chunk, seed=seed, method=method)
+        config = _settings(chunk=chunk, seed=seed, method=method, align=align)
         side = stream.read_chunks(chunk)
         kelvin = raster.open_lst(
             lst, units=lst_units, chunks=side, nodata=lst_nodata, scale=lst_scale, offset=lst_offset
@@ -453,7 +470,8 @@ def sharpen(
         tags = _tags(lst, vnir, reflectance.names, grids, config)
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
         _require_other_than_inputs(targets, [lst, *vnir, *([mask] if mask else [])])
-        written = _run(scene, valid, targets, config, workers, threads, limit, quiet=quiet)
+        reopen = partial(reflectance.open, chunk=side, nodata=nodata, resampling="cubic")
+        written = _run(scene, valid, targets, config, workers, threads, limit, reopen=reopen, quiet=quiet)
         summary = _summary(written, tags, workers, encoding)
         if as_json:
             typer.echo(json.dumps(summary))

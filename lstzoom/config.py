@@ -94,6 +94,11 @@ class SharpenConfig(_Settings):
     chunk: int = Field(
         default=256, ge=1, description="Side of a block in coarse pixels; a multiple of windows.stride."
     )
+    align: bool = Field(
+        default=False,
+        description="Move reflectance to where the LST shows the same ground, by the shift measured between "
+        "the two, before anything is learned.",
+    )
     cv_threshold: float = Field(
         default=0.1, gt=0, description="CV of reflectance up to which a sample has full weight."
     )

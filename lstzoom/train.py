@@ -19,12 +19,13 @@ from odc.geo.geobox import GeoBox
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, EmptySampleError, InputError
 from lstzoom.grid import pixel_metres
-from lstzoom.halo import Block, delay_blocks, run_block
-from lstzoom.inputs import SceneArrays, prepare
+from lstzoom.halo import delay_blocks, grown, run_block
+from lstzoom.inputs import SceneArrays
 from lstzoom.kernels import footprint
 from lstzoom.kernels.amplitude import correlation
 from lstzoom.kernels.block import GlobalModel
 from lstzoom.kernels.features import filled_levels
+from lstzoom.kernels.register import Shift
 from lstzoom.kernels.rows import (
     Rows,
     aggregate_block,
@@ -36,6 +37,7 @@ from lstzoom.kernels.rows import (
 )
 from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
 from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_errors
+from lstzoom.registration import measure_scene, prepare_aligned, tell
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
 from lstzoom.types import YX
 
@@ -70,6 +72,9 @@ class SceneModel:
         Seed of the bags.
     level_rows, detail_rows : int
         Sizes of the samples.
+    shifts : tuple of Shift or None
+        How far the reflectance of each scene lay beside its LST, before it was aligned; None where that
+        could not be measured.
     """
 
     model: GlobalModel
@@ -78,6 +83,7 @@ class SceneModel:
     seed: int
     level_rows: int
     detail_rows: int
+    shifts: tuple[Shift | None, ...] = ()
 
     def check(self, scene: SceneArrays, config: SharpenConfig) -> None:
         """Refuse a scene that this model cannot be applied to.
@@ -144,10 +150,13 @@ def fit(
     listed = list(scenes)
     if any(isinstance(scene, xr.DataArray) for scene in listed):
         raise InputError("fit takes a list of scenes: fit([(vnir, lst)]), not fit((vnir, lst))")
-    prepared = [prepare(*scene) for scene in listed]
+    aligned = [prepare_aligned(*scene, config=config) for scene in listed]
+    prepared = [scene for scene, _ in aligned]
     _require_alike(prepared)
-    trained = train(prepared, config)
+    trained = train(prepared, config, [shift for _, shift in aligned] if config.align else None)
     model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+    for scene, shift in zip(prepared, model.shifts, strict=True):
+        tell(shift, scene.grids.fine, moved=scene.moved is not None)
     if model.level_rows == 0:
         raise EmptySampleError(
             f"no coarse pixel of the {len(prepared)} scene(s) has valid LST and only valid fine pixels in "
@@ -156,7 +165,9 @@ def fit(
     return model
 
 
-def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa: ANN401  (dask is untyped)
+def train(
+    scenes: Sequence[SceneArrays], config: SharpenConfig, shifts: Sequence[Shift | None] | None = None
+) -> Any:  # noqa: ANN401  (dask is untyped)
     """Train the global model of prepared scenes.
 
     Parameters
@@ -165,6 +176,8 @@ def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa:
         At least one, all with the same bands and ratio.
     config
         Settings.
+    shifts
+        Of each scene, where they were measured before; by default they are measured.
 
     Returns
     -------
@@ -179,8 +192,9 @@ def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa:
     looks = _visit(look, scenes, [v for v in visits if v.number < few], None)
     native = _native_footprint(config.native_resolution, first.grids.coarse)
     survey = call(partial(_survey, bands=len(first.bands), native=native, ratio=ratio, config=config), looks)
-    samples = _visit(partial(_samples, ratio=ratio, config=config, few=few), scenes, visits, survey)
-    return call(partial(_train, bands=first.bands, ratio=ratio, config=config), samples, survey)
+    parts = _visit(partial(_samples, ratio=ratio, config=config, few=few), scenes, visits, survey)
+    measured = [measure_scene(scene, config) for scene in scenes] if shifts is None else list(shifts)
+    return call(partial(_train, bands=first.bands, ratio=ratio, config=config), parts, survey, measured)
 
 
 def _now(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
@@ -251,33 +265,18 @@ def _visit(
     out: list[Any] = []
     for number, scene in enumerate(scenes):
         ratio = scene.grids.ratio
+        # The halo grows with the square of the ratio in fine pixels.
+        halo, shape = _PATCH_HALO * ratio + footprint.REACH, scene.lst.shape
         for visit in visits:
             if visit.scene != number:
                 continue
-            block, core = _grown(visit.patch, _PATCH_HALO * ratio + footprint.REACH, scene.lst.shape)
+            block, core = grown(visit.patch.rows, visit.patch.columns, halo, shape)
             task = partial(function, core=core, visit=visit)
             if scene.is_lazy:
                 out += delay_blocks(task, *scene.lazy(), argument, [block], ratio=ratio)
             else:
                 out.append(run_block(task, scene.vnir, scene.lst, scene.usable, argument, block, ratio))
     return out
-
-
-def _grown(patch: Patch, halo: int, shape: tuple[int, int]) -> tuple[Block, tuple[slice, slice]]:
-    """Grow a patch by a halo that ends where the scene does, and say where the patch lies in it.
-
-    The halo grows with the square of the ratio in fine pixels; outside of the scene it would be nothing
-    but memory.
-    """
-    rows, columns = (
-        slice(max(s.start - halo, 0), min(s.stop + halo, n))
-        for s, n in zip((patch.rows, patch.columns), shape, strict=True)
-    )
-    core = tuple(
-        slice(s.start - whole.start, s.stop - whole.start)
-        for s, whole in ((patch.rows, rows), (patch.columns, columns))
-    )
-    return Block(rows, columns, 0), (core[0], core[1])
 
 
 def _look(
@@ -357,6 +356,7 @@ def _samples(
 def _train(
     parts: Sequence[_Part],
     survey: _Survey,
+    shifts: Sequence[Shift | None],
     *,
     bands: tuple[str, ...],
     ratio: int,
@@ -382,7 +382,7 @@ def _train(
     model = GlobalModel(
         survey.pairs, level_forest, detail_forest, reliability, mean, survey.footprint, errors
     )
-    return SceneModel(model, bands, ratio, config.seed, len(levels), len(details))
+    return SceneModel(model, bands, ratio, config.seed, len(levels), len(details), tuple(shifts))
 
 
 def _out_of_bag(forest: Forest | None, rows: Rows) -> NDArray[np.float32]:
