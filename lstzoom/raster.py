@@ -68,7 +68,8 @@ _ZERO_CELSIUS: Final = 273.15
 # Surface temperatures on Earth, with room for craters and cloud tops.
 _KELVIN: Final = (150.0, 700.0)
 _CELSIUS: Final = (-120.0, 130.0)
-_KELVIN_NAMES: Final = frozenset({"k", "kelvin", "kelvins", "degk", "deg_k"})
+KELVIN_NAMES: Final = frozenset({"k", "kelvin", "kelvins", "degk", "deg_k"})
+"""How files spell kelvin, in lower case."""
 _CELSIUS_NAMES: Final = frozenset(
     {"c", "°c", "degc", "deg_c", "celsius", "degree_celsius", "degrees_celsius", "degrees celsius"}
 )
@@ -136,7 +137,9 @@ def _grid_token(grid: GeoBox) -> tuple[object, ...]:
     return (str(grid.crs), tuple(grid.affine)[:6], tuple(grid.shape))
 
 
-def describe(path: str | Path, *, nodata: float | None = None) -> tuple[RasterSource, ...]:
+def describe(
+    path: str | Path, *, nodata: float | None = None, codes: bool = False
+) -> tuple[RasterSource, ...]:
     """Read the header of a file.
 
     Parameters
@@ -145,6 +148,9 @@ def describe(path: str | Path, *, nodata: float | None = None) -> tuple[RasterSo
         Path, or an address that rasterio opens.
     nodata
         Stored number that marks missing pixels, in place of the file's own tags.
+    codes
+        The bands are masks of codes: the fourth of four bytes, which GDAL calls alpha unless told
+        otherwise, is one of them.
 
     Returns
     -------
@@ -162,9 +168,9 @@ def describe(path: str | Path, *, nodata: float | None = None) -> tuple[RasterSo
     with _opened(address) as dataset:
         geobox, south_up = _geobox_of(dataset, address)
         return tuple(
-            _source(dataset, address, band, geobox, south_up=south_up, nodata=nodata)
+            _source(dataset, address, band, geobox, south_up=south_up, nodata=nodata, codes=codes)
             for band in dataset.indexes
-            if dataset.colorinterp[band - 1] is not ColorInterp.alpha
+            if codes or dataset.colorinterp[band - 1] is not ColorInterp.alpha
         )
 
 
@@ -198,6 +204,14 @@ def _geobox_of(dataset: Any, path: str) -> tuple[GeoBox, bool]:  # noqa: ANN401
     return GeoBox(shape, upright, dataset.crs), south_up
 
 
+def file_affine(source: RasterSource) -> Affine:
+    """Return the geotransform as it stands in the file; that of ``source.geobox`` is always north-up."""
+    affine, rows = source.geobox.affine, source.geobox.shape.y
+    if not source.south_up:
+        return affine
+    return Affine(affine.a, 0, affine.c, 0, -affine.e, affine.f + affine.e * rows)
+
+
 def _source(
     dataset: Any,  # noqa: ANN401
     path: str,
@@ -206,6 +220,7 @@ def _source(
     *,
     south_up: bool,
     nodata: float | None,
+    codes: bool,
 ) -> RasterSource:
     dtype = dataset.dtypes[band - 1]
     if dtype.startswith("complex"):
@@ -222,7 +237,8 @@ def _source(
         description=dataset.descriptions[band - 1] or "",
         units=dataset.units[band - 1] or "",
         south_up=south_up,
-        masked=MaskFlags.per_dataset in flags or MaskFlags.alpha in flags,
+        masked=MaskFlags.alpha not in flags and MaskFlags.per_dataset in flags
+        or MaskFlags.alpha in flags and not codes,
         fingerprint=_fingerprint(path),
     )
 
@@ -590,10 +606,17 @@ def open_stack(
         If a file has no CRS, is rotated or sheared.
     """
     sources = _sources(paths, bands, nodata)
-    stack = LazyStack(sources, grid)
+    return stack_sources(sources, grid, _band_names(sources), chunks)
+
+
+def stack_sources(
+    sources: Sequence[RasterSource], grid: GeoBox, names: Sequence[str], chunks: Chunks | None = None
+) -> xr.DataArray:
+    """Open bands that are already described on one grid, lazily; see `open_stack` for the result."""
+    stack = LazyStack(tuple(sources), grid)
     array = _dask(stack, (len(sources), *_chunk_shape(chunks)))
     resolutions = [float(source.geobox.affine.a) for source in sources]
-    return _on_grid(array, grid, "vnir", {"native_resolution": resolutions}, _band_names(sources))
+    return _on_grid(array, grid, "vnir", {"native_resolution": resolutions}, list(names))
 
 
 def _sources(
@@ -730,6 +753,11 @@ def open_lst(
         source = replace(source, offset=offset)
     if _units_of(source, units) == "C":
         source = replace(source, offset=source.offset + _ZERO_CELSIUS)
+    return lst_source(source, chunks)
+
+
+def lst_source(source: RasterSource, chunks: Chunks | None = None) -> xr.DataArray:
+    """Open a band that is known to be kelvin on its own grid, lazily; see `open_lst` for the result."""
     array = _dask(LazyRaster(source, source.geobox), _chunk_shape(chunks))
     attrs = {"units": "K", "standard_name": "surface_temperature"}
     return _on_grid(array, source.geobox, "lst", attrs)
@@ -837,15 +865,22 @@ def open_mask(
             "say which values are usable, for example --mask-clear 0"
         )
     clear = [0] if clear_values is None else list(clear_values)
+    return mask_source(source, grid, clear, chunks)
+
+
+def mask_source(
+    source: RasterSource, grid: GeoBox, clear_values: Sequence[int], chunks: Chunks | None = None
+) -> xr.DataArray:
+    """Open a band of codes that is already described on a grid, lazily; see `open_mask` for the result."""
     # Values of a mask are codes: neither scaled, nor missing if they are listed.
     source = replace(source, scale=1.0, offset=0.0)
-    if source.nodata in clear:
+    if source.nodata in clear_values:
         source = replace(source, nodata=None, masked=False)
     read = _dask(LazyRaster(source, grid, "nearest"), _chunk_shape(chunks))
     usable = da.map_blocks(
         _is_usable,
         read,
-        clear=np.asarray(clear, np.float32),
+        clear=np.asarray(clear_values, np.float32),
         dtype=np.bool_,
         meta=np.empty((0, 0), np.bool_),
     )
