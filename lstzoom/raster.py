@@ -237,8 +237,8 @@ def _source(
         description=dataset.descriptions[band - 1] or "",
         units=dataset.units[band - 1] or "",
         south_up=south_up,
-        masked=MaskFlags.alpha not in flags and MaskFlags.per_dataset in flags
-        or MaskFlags.alpha in flags and not codes,
+        masked=(MaskFlags.alpha not in flags and MaskFlags.per_dataset in flags)
+        or (MaskFlags.alpha in flags and not codes),
         fingerprint=_fingerprint(path),
     )
 

@@ -196,7 +196,8 @@ class Bundle:
         absent = [facts.key for facts in wanted if facts not in there]
         if absent:
             raise InputError(
-                f"{self.location!r} has no {', '.join(absent)}; it has {', '.join(self.band_keys)}: choose from these "
+                f"{self.location!r} has no {', '.join(absent)}; it has {', '.join(self.band_keys)}: "
+                "choose from these "
                 "with --bands, or fetch the bundle again"
             )
         return tuple(there[facts] for facts in wanted)
@@ -204,12 +205,15 @@ class Bundle:
     def _without_vnir(self) -> str:
         if self.night:
             return (
-                f"{self.location!r} is a night scene without reflectance, and reflectance is what temperature is "
-                "sharpened with; give a day scene. Reflectance of another day is never taken in silence: to use it "
+                f"{self.location!r} is a night scene without reflectance, and reflectance is what "
+                "temperature is "
+                "sharpened with; give a day scene. Reflectance of another day is never taken in "
+                "silence: to use it "
                 "anyway, give its files to `lstzoom sharpen LST VNIR...`"
             )
         return (
-            f"{self.location!r} holds no reflectance (vnir02.tiff to vnir09.tiff); order the bundle with its VNIR "
+            f"{self.location!r} holds no reflectance (vnir02.tiff to vnir09.tiff); order the bundle "
+            "with its VNIR "
             "option, which is free by day"
         )
 
@@ -225,7 +229,8 @@ class Bundle:
         """
         if not self.is_coarse:
             raise InputError(
-                f"{self.location!r} holds temperature at {self.lst.source.geobox.affine.a:g} m, which is sharpened "
+                f"{self.location!r} holds temperature at {self.lst.source.geobox.affine.a:g} m, which "
+                "is sharpened "
                 "already; give the LSTprecision bundle with temperature at 30 m"
             )
         fine = [band.source.geobox for band in bands]
@@ -292,8 +297,11 @@ class Bundle:
             return None
         return masks.qa_usable(band.quality, pair.fine, rules, chunks)
 
-    def usable(self, pair: GridPair, rules: MaskRules | None = None, chunks: int | None = None) -> xr.DataArray | None:
-        """Open the mask on the fine grid, from the finest scene classification; None if nothing is left out."""
+    def usable(
+        self, pair: GridPair, rules: MaskRules | None = None, chunks: int | None = None
+    ) -> xr.DataArray | None:
+        """Open the mask on the fine grid, from the finest scene classification; None if nothing is "
+        "left out."""
         if not self.scl:
             return None
         clouds = self.metadata.cloud_cover_computed is not False
@@ -340,16 +348,19 @@ def open_bundle(
     told, notes = metadata.read_metadata(container.read(entry), entry.href)
     name = _name_of(container, files)
     heads = {
-        kind: raster.describe(files[kind].path, codes=_is_mask(kind)) for kind in sorted(files) if _is_layer(kind)
+        kind: raster.describe(files[kind].path, codes=_is_mask(kind))
+        for kind in sorted(files)
+        if _is_layer(kind)
     }
     _require_one_crs(heads)
     lst = decode(_only(heads["lst"]), "ST", told.stored("ST"))
     if not (_is_pixel(lst.source, COARSE_PIXEL) or _is_pixel(lst.source, _FINE_PIXEL)):
         raise GridMismatchError(
-            f"{lst.source.path!r} has pixels of {lst.source.geobox.affine.a:g}; temperature of a bundle has 30 m or 10 m"
+            f"{lst.source.path!r} has pixels of {lst.source.geobox.affine.a:g}; temperature of a "
+            "bundle has 30 m or 10 m"
         )
     bands = _bands(heads, told)
-    notes = (*notes, *_departures(told, bands, lst, name))
+    notes = (*notes, *_departures(told, bands, name))
     if strict and notes:
         raise InputError(f"{container.location!r} departs from the documents: {'; '.join(notes)}")
     for note in notes:
@@ -371,7 +382,8 @@ def _sorted_out(container: Container) -> tuple[dict[str, Entry], tuple[str, ...]
             others.append(entry.name)
         elif kind in files:
             raise InputError(
-                f"{container.location!r} holds {kind} twice: {files[kind].name!r} and {entry.name!r}; give the folder "
+                f"{container.location!r} holds {kind} twice: {files[kind].name!r} and {entry.name!r}; "
+                "give the folder "
                 "of one bundle"
             )
         else:
@@ -401,7 +413,9 @@ def _is_mask(kind: str) -> bool:
 def _name_of(container: Container, files: Mapping[str, Entry]) -> BundleName | None:
     """Read the name of the files if it is long, else of the folder or zip, or of the folder within."""
     inner = files["lst"].name.rpartition("/")[0].partition("/")[0]
-    location = str(Path(container.location).resolve()) if "://" not in container.location else container.location
+    location = (
+        str(Path(container.location).resolve()) if "://" not in container.location else container.location
+    )
     for candidate in (files["lst"].name, location, inner):
         found = parse_name(candidate)
         if found is not None:
@@ -456,7 +470,8 @@ def _classifications(heads: Mapping[str, tuple[RasterSource, ...]]) -> dict[int,
         masks.scl_bands(sources)
         if not _is_pixel(sources[0], size):
             raise GridMismatchError(
-                f"{sources[0].path!r} has pixels of {sources[0].geobox.affine.a:g} and not of {size} m, as its name "
+                f"{sources[0].path!r} has pixels of {sources[0].geobox.affine.a:g} and not of {size} "
+                "m, as its name "
                 "says; fetch the bundle again"
             )
     return found
@@ -472,9 +487,7 @@ def _time(told: metadata.Metadata, name: BundleName | None, location: str) -> da
     return time
 
 
-def _departures(
-    told: metadata.Metadata, bands: Sequence[BundleBand], lst: Decoded, name: BundleName | None
-) -> list[str]:
+def _departures(told: metadata.Metadata, bands: Sequence[BundleBand], name: BundleName | None) -> list[str]:
     """Tell what is odd, but no reason to refuse."""
     notes = []
     if bands and metadata.is_night(told):
@@ -483,12 +496,16 @@ def _departures(
         notes.append(f"product_name is {told.product_name!r}; LSTprecision and LSTzoom are documented")
     time = metadata.acquired(told)
     if name is not None and time is not None and abs((name.acquired - time).total_seconds()) > 60:
-        notes.append(f"the name says {name.acquired:%Y-%m-%dT%H:%M:%SZ}, metadata {time:%Y-%m-%dT%H:%M:%SZ}; taken from metadata")
-    for band in bands:
-        if not _is_pixel(band.source, band.facts.pixel):
-            notes.append(
-                f"{band.facts.key} has pixels of {band.source.geobox.affine.a:g} m; {band.facts.pixel:g} m are documented"
-            )
+        notes.append(
+            f"the name says {name.acquired:%Y-%m-%dT%H:%M:%SZ}, metadata {time:%Y-%m-%dT%H:%M:%SZ}; "
+            "taken from metadata"
+        )
+    notes += [
+        f"{band.facts.key} has pixels of {band.source.geobox.affine.a:g} m; "
+        f"{band.facts.pixel:g} m are documented"
+        for band in bands
+        if not _is_pixel(band.source, band.facts.pixel)
+    ]
     return [*notes, *_sizes(told, bands)]
 
 

@@ -28,6 +28,7 @@ _VSI: Final[Mapping[str, str]] = {
     "http": "/vsicurl/http://",
     "https": "/vsicurl/https://",
 }
+_RASTERS: Final = (".tif", ".tiff", ".vrt", ".jp2", ".nc", ".hdf", ".h5")
 _MOST_FILES: Final = 1000
 _DEEPEST: Final = 3
 _MOST_BYTES: Final = 1 << 26
@@ -109,7 +110,7 @@ def looks_like(location: str) -> bool:
     """Tell whether a path or URL may be a bundle rather than a raster: a folder, a zip, or a prefix."""
     if location.lower().endswith(".zip") or Path(location).is_dir():
         return True
-    return location.partition("://")[0] in _VSI and "." not in location.rstrip("/").rpartition("/")[2]
+    return location.partition("://")[0] in _VSI and not location.lower().endswith(_RASTERS)
 
 
 @contextmanager
@@ -122,11 +123,12 @@ def _told(location: str) -> Iterator[None]:
     except ImportError as error:
         extra = "s3" if location.startswith("s3") else "the package it names"
         raise MissingExtraError(
-            f"cannot open {location!r}: {error}; install {extra}, for S3 with pip install \"lstzoom[s3]\""
+            f'cannot open {location!r}: {error}; install {extra}, for S3 with pip install "lstzoom[s3]"'
         ) from error
     except Exception as error:
         raise InputError(
-            f"cannot list or read {location!r}: {type(error).__name__}: {error}; check the address and the access"
+            f"cannot list or read {location!r}: {type(error).__name__}: {error}; check the address and "
+            "the access"
         ) from error
 
 
@@ -198,7 +200,9 @@ def _zipped(text: str, opened: Callable[[], Any], path: str, href: str) -> Conta
             with opened() as file, zipfile.ZipFile(file) as archive:
                 members = [one for one in archive.infolist() if not one.is_dir()]
         except zipfile.BadZipFile as error:
-            raise InputError(f"{text!r} is no valid zip ({error}); it may be cut short: fetch it again") from error
+            raise InputError(
+                f"{text!r} is no valid zip ({error}); it may be cut short: fetch it again"
+            ) from error
     encrypted = [one.filename for one in members if one.flag_bits & 1]
     if encrypted:
         raise InputError(f"{text!r} is encrypted ({encrypted[0]!r}); unpack it and give the folder")
@@ -214,8 +218,12 @@ def _zipped(text: str, opened: Callable[[], Any], path: str, href: str) -> Conta
 
 def _listed(location: str, entries: list[Entry], read: Callable[[Entry], bytes]) -> Container:
     if len(entries) >= _MOST_FILES:
-        raise InputError(f"{location!r} holds {_MOST_FILES} files or more; a bundle has some 30: give one bundle")
-    visible = [one for one in entries if not any(part.startswith((".", "__MACOSX")) for part in one.name.split("/"))]
+        raise InputError(
+            f"{location!r} holds {_MOST_FILES} files or more; a bundle has some 30: give one bundle"
+        )
+    visible = [
+        one for one in entries if not any(part.startswith((".", "__MACOSX")) for part in one.name.split("/"))
+    ]
     if not visible:
         raise InputError(f"{location!r} holds no file; give the folder, zip or prefix of one bundle")
     return Container(location, tuple(sorted(visible, key=lambda one: one.name)), read)

@@ -117,7 +117,8 @@ def decode(source: RasterSource, variable: Variable, told: Stored | None = None)
     unit = source.units or said.unit or known.unit or ""
     if variable == "ST" and unit.strip().lower() not in KELVIN_NAMES:
         raise UnitsError(
-            f"{source.path!r} holds temperature in {unit!r}; bundles hold kelvin: check the unit in the file's "
+            f"{source.path!r} holds temperature in {unit!r}; bundles hold kelvin: check the unit in "
+            "the file's "
             "tags and in metadata.json, or sharpen the plain files with --lst-units"
         )
     settled = replace(source, scale=scale, offset=offset, nodata=nodata, units=unit)
@@ -145,7 +146,8 @@ def _scale(
     offset = known.offset if said.offset is None else said.offset
     if scale is None:
         raise EncodingError(
-            f"neither the tags of {source.path!r} nor metadata.json give the scale of {variable}, and none is "
+            f"neither the tags of {source.path!r} nor metadata.json give the scale of {variable}, and "
+            "none is "
             "documented; values cannot be read"
         )
     told = said.scale is not None or said.offset is not None

@@ -30,8 +30,12 @@ EXTENSIONS: Final[Mapping[str, str]] = {
     "classification": "https://stac-extensions.github.io/classification/v1.1.0/schema.json",
 }
 """Extensions by the prefix of their fields."""
-_COLOURS: Final[Mapping[str, str]] = {"thick cloud": "FFFFFF", "thin cloud": "C8C8C8", "cloud shadow": "505050",
-                                      "water": "2E6FB7"}  # fmt: skip
+_COLOURS: Final[Mapping[str, str]] = {
+    "thick cloud": "FFFFFF",
+    "thin cloud": "C8C8C8",
+    "cloud shadow": "505050",
+    "water": "2E6FB7",
+}
 
 
 def ingest(bundle: Bundle) -> pystac.Item:
@@ -87,8 +91,10 @@ def _footprint(bundle: Bundle) -> dict[str, Any]:
     left, bottom, right, top = md.bounds_of(grid)
     if west > right or east < left or south > top or north < bottom:
         raise GridMismatchError(
-            f"the footprint in metadata.json of {bundle.location!r}, {[west, south, east, north]}, lies apart from "
-            f"the temperature, {[left, bottom, right, top]}; metadata and files are of two scenes: fetch the bundle again"
+            f"the footprint in metadata.json of {bundle.location!r}, {[west, south, east, north]}, "
+            "lies apart from "
+            f"the temperature, {[left, bottom, right, top]}; metadata and files are of two scenes: "
+            "fetch the bundle again"
         )
     return told
 
@@ -116,7 +122,9 @@ def _properties(bundle: Bundle) -> dict[str, Any]:
 
 def _instruments(bundle: Bundle) -> list[str] | None:
     sensors = bundle.metadata.sensors
-    names = [] if sensors is None else [key.lower() for key in sensors.by_name if key.lower() in ("vnir", "tir")]
+    names = (
+        [] if sensors is None else [key.lower() for key in sensors.by_name if key.lower() in ("vnir", "tir")]
+    )
     return sorted(names) or None
 
 

@@ -75,7 +75,8 @@ def scl_bands(sources: Sequence[RasterSource]) -> dict[str, RasterSource]:
     """
     if len(sources) != len(_SCL_BANDS):
         raise InputError(
-            f"{sources[0].path!r} has {len(sources)} bands; a scene classification has 4 ({', '.join(_SCL_BANDS)}): "
+            f"{sources[0].path!r} has {len(sources)} bands; a scene classification has 4 "
+            f"({', '.join(_SCL_BANDS)}): "
             "fetch the bundle again, or take the classification out of it"
         )
     return _by_name(sources, _SCL_BANDS, _scl_name)
@@ -102,7 +103,8 @@ def qa_bands(sources: Sequence[RasterSource]) -> dict[str, RasterSource] | Raste
         return sources[0]
     if len(sources) != len(_QA_BANDS):
         raise InputError(
-            f"{sources[0].path!r} has {len(sources)} bands; a quality file has 3 ({', '.join(_QA_BANDS)}) or one "
+            f"{sources[0].path!r} has {len(sources)} bands; a quality file has 3 "
+            f"({', '.join(_QA_BANDS)}) or one "
             "with bits: fetch the bundle again, or take the file out of it"
         )
     return _by_name(sources, _QA_BANDS, _qa_name)
@@ -120,14 +122,20 @@ def _by_name(sources: Sequence[RasterSource], names: Sequence[str], name_of: Any
         return dict(zip(names, sources, strict=True))
     if sorted(told) != sorted(names):
         raise InputError(
-            f"the bands of {sources[0].path!r} are described as {[one.description for one in sources]}; each of "
+            f"the bands of {sources[0].path!r} are described as "
+            f"{[one.description for one in sources]}; each of "
             f"{', '.join(names)} is needed once: correct the descriptions"
         )
     return dict(zip(told, sources, strict=True))
 
 
 def scl_usable(
-    sources: Sequence[RasterSource], grid: GeoBox, rules: MaskRules, *, clouds: bool, chunks: Chunks | None = None
+    sources: Sequence[RasterSource],
+    grid: GeoBox,
+    rules: MaskRules,
+    *,
+    clouds: bool,
+    chunks: Chunks | None = None,
 ) -> xr.DataArray | None:
     """Turn a scene classification into a lazy mask on a grid.
 

@@ -149,7 +149,13 @@ class Block(BaseModel):
 def _polygon(value: object) -> object:
     """Check a footprint: rings of longitude and latitude, closed if they are not."""
     rings = value
-    if isinstance(rings, list) and rings and isinstance(rings[0], list) and rings[0] and _is_number(rings[0][0]):
+    if (
+        isinstance(rings, list)
+        and rings
+        and isinstance(rings[0], list)
+        and rings[0]
+        and _is_number(rings[0][0])
+    ):
         rings = [rings]
     if not isinstance(rings, list) or not rings:
         raise ValueError("a polygon's coordinates are a list of rings of [longitude, latitude]")
@@ -211,7 +217,8 @@ def _agreeing(documented: Mapping[int, str]) -> Any:  # noqa: ANN401  (an annota
             wanted = documented.get(int(code))
             if wanted is None or not _same_class(str(name), wanted):
                 raise ValueError(
-                    f"class {code} is {str(name)!r}; documented are {dict(documented)}, and masks are read by "
+                    f"class {code} is {str(name)!r}; documented are {dict(documented)}, and masks are "
+                    "read by "
                     "these"
                 )
         return told
@@ -226,7 +233,7 @@ def _same_class(told: str, wanted: str) -> bool:
               "castshadow": ("castshadow", "shadow"), "untested": ("untested", "nottested")}  # fmt: skip
     if wanted in others:
         return "".join(words).startswith(others[wanted])
-    return any(word.startswith(wanted.split()[0]) for word in words)
+    return any(word.startswith(wanted.split(maxsplit=1)[0]) for word in words)
 
 
 class SclMasks(Block):
@@ -600,7 +607,8 @@ def read_metadata(text: bytes | str, where: str = "metadata.json") -> tuple[Meta
     known = {_spelling(name, field)[0] for name, field in Metadata.model_fields.items()} | {"qa_masks_bands"}
     if not known & keys.keys():
         raise InputError(
-            f"{where!r} holds none of the documented keys (it has {_some(keys)}); metadata.json of an LSTprecision or "
+            f"{where!r} holds none of the documented keys (it has {_some(keys)}); metadata.json of an "
+            "LSTprecision or "
             "LSTzoom bundle is needed"
         )
     try:
@@ -665,7 +673,8 @@ def _contradiction(error: ValidationError, where: str) -> str:
     ]
     more = f" (and {len(told) - 3} more)" if len(told) > 3 else ""
     return (
-        f"{where!r} contradicts the documentation of the bundle: {'; '.join(told[:3])}{more}; correct the file, or "
+        f"{where!r} contradicts the documentation of the bundle: {'; '.join(told[:3])}{more}; correct "
+        "the file, or "
         "fetch the bundle again"
     )
 
@@ -741,11 +750,12 @@ def to_feature(
     InputError
         If there are keys that are not documented.
     """
-    strange = [note for note in _notes(metadata)]
+    strange = list(_notes(metadata))
     if strange:
         raise InputError(f"metadata to write may hold documented keys only: {'; '.join(strange)}")
     unknown: dict[str, str] = {}
-    properties = _written(metadata, edition, "", lambda path: unknown.setdefault(path, (reasons or {}).get(path, reason)))
+    why = reasons or {}
+    properties = _written(metadata, edition, "", lambda path: unknown.setdefault(path, why.get(path, reason)))
     if unknown:
         properties[UNKNOWN_KEY] = unknown
     shape = footprint(metadata)

@@ -333,7 +333,9 @@ def kind_of(path: str) -> str | None:
 
 def _require_kind(kind: str) -> None:
     if not _PLAIN.fullmatch(kind):
-        raise InputError(f"{kind!r} is no file of a bundle; for example lst, vnir03_qa, scl_mask_10m, metadata")
+        raise InputError(
+            f"{kind!r} is no file of a bundle; for example lst, vnir03_qa, scl_mask_10m, metadata"
+        )
 
 
 def _extension(kind: str) -> str:

@@ -131,7 +131,9 @@ class _Ground:
             for name, share in _MIXES[facts.number].items()
         )
         assert not isinstance(values, int)  # noqa: S101  (every band is mixed from something)
-        covered = np.where(self.cloud == _THICK, 0.6, np.where(self.cloud == _THIN, 0.5 * values + 0.2, values))
+        covered = np.where(
+            self.cloud == _THICK, 0.6, np.where(self.cloud == _THIN, 0.5 * values + 0.2, values)
+        )
         covered = np.where(self.cloud == _SHADOW, 0.4 * covered, covered)
         return _block_mean(covered, self.factor(facts))
 
@@ -227,7 +229,8 @@ def _require_suitable(scene: Scene) -> None:
     absent = [band for band in _SIMULATED if band not in scene.landscape.bands]
     if scene.ratio != 3 or rows % 6 or columns % 6 or absent:
         raise InputError(
-            f"a scene of {rows} x {columns} pixels with ratio {scene.ratio} and bands {scene.landscape.bands} was given; "
+            f"a scene of {rows} x {columns} pixels with ratio {scene.ratio} and bands "
+            f"{scene.landscape.bands} was given; "
             f"a bundle needs multiples of 6, ratio 3, and {', '.join(_SIMULATED)}"
         )
 
@@ -250,7 +253,9 @@ def _write(folder: Path, name: BundleName, ground: _Ground) -> None:
             _write_jpeg(target, picture.numbers)
         else:
             _write_cog(target, picture, tagged=False)
-    feature = md.to_feature(metadata_of(ground.scene, ground.plan, name), ground.plan.edition, reason="simulated")
+    feature = md.to_feature(
+        metadata_of(ground.scene, ground.plan, name), ground.plan.edition, reason="simulated"
+    )
     text = json.dumps(feature, indent=2, allow_nan=False, ensure_ascii=False)
     _made(folder / name.file("metadata")).write_text(f"{text}\n", encoding="utf-8")
 
@@ -283,7 +288,9 @@ def _scl_pixels(plan: BundlePlan) -> tuple[int, ...]:
 def _layers(ground: _Ground) -> dict[str, _Layer]:
     plan, grid = ground.plan, ground.scene.geobox
     factor = 1 if plan.product == "LSTzoom" else 3
-    layers = {"lst": _Layer(_encoded(ground.temperature(factor), "ST"), grid.zoom_out(factor), "ST", ("LST",))}
+    layers = {
+        "lst": _Layer(_encoded(ground.temperature(factor), "ST"), grid.zoom_out(factor), "ST", ("LST",))
+    }
     for size in _scl_pixels(plan):
         layers[f"scl_mask_{size}m"] = _Layer(ground.classes(size // 10), grid.zoom_out(size // 10))
     for facts in delivered(plan):
@@ -303,7 +310,7 @@ def _layers(ground: _Ground) -> dict[str, _Layer]:
 
 
 def _encoded(values: Array, variable: Variable) -> Array:
-    """Stored numbers, one band."""
+    """Return stored numbers, one band."""
     known = DOCUMENTED[variable]
     assert known.scale is not None  # noqa: S101  (documented for ST and SR)
     numbers = np.rint((values - (known.offset or 0.0)) / known.scale)
@@ -462,7 +469,7 @@ def _sensors(scene: Scene, plan: BundlePlan) -> dict[str, Any]:
         vnir[facts.key] = {
             "name": facts.key, "eo:common_name": facts.common_name, "band_centre": facts.centre / 1000,
             "band_width": facts.width / 1000, "band_wavelength_unit": "µm", "resolutions": [facts.pixel],
-            "resolution_unit": "m", "dimensions": [scene.truth.shape[0] // step, scene.truth.shape[1] // step],
+            "resolution_unit": "m", "dimensions": [side // step for side in scene.truth.shape],
             "esun": {"value": 1500.0, "unit": "W/m²/µm"}, **percentages,
         }  # fmt: skip
     found = {"VNIR": vnir, "TIR": tir} if vnir else {"TIR": tir}
@@ -484,7 +491,12 @@ def _products(plan: BundlePlan) -> dict[str, Any]:
     if not delivered(plan):
         return {"TIR": tir}
     corrected = {"topographic_correction": True, "adjacency_correction": True}
-    aot: dict[str, Any] = {"AOT_median": 0.12, "AOT_unit": "1", "AOT_source": "constellr_DDV", "DDV_percentage": 11.0}
+    aot: dict[str, Any] = {
+        "AOT_median": 0.12,
+        "AOT_unit": "1",
+        "AOT_source": "constellr_DDV",
+        "DDV_percentage": 11.0,
+    }
     tcwv: dict[str, Any] = {"TCWV_median": 1.9, "TCWV_source": "constellr"}
     sr: dict[str, Any] = {
         "Bands": {f.key: {"eo:common_name": f.common_name, "clipped_pixels": 0} for f in delivered(plan)}
@@ -494,12 +506,18 @@ def _products(plan: BundlePlan) -> dict[str, Any]:
         tcwv |= {"TCWV_file_id": "tcwv.tiff", **_block("TCWV")}
     if plan.edition == "B":
         aot |= {"AOT_file_id": "aot.tiff", **_block("AOT")}
-    vnir = {"sensor_id": ["VNIR"], **gas, "AOT": aot | corrected, "TCWV": tcwv | corrected, "SR": sr | corrected}
+    vnir = {
+        "sensor_id": ["VNIR"],
+        **gas,
+        "AOT": aot | corrected,
+        "TCWV": tcwv | corrected,
+        "SR": sr | corrected,
+    }
     return {"VNIR": vnir, "TIR": tir}
 
 
 def _block(variable: Variable) -> dict[str, Any]:
-    """Encoding as metadata spells it."""
+    """Spell an encoding as metadata does."""
     known = DOCUMENTED[variable]
     told = {
         "type": known.dtype, "offset": known.offset or 0.0, "scale_factor": known.scale or 0.001,
