@@ -300,8 +300,7 @@ class Bundle:
     def usable(
         self, pair: GridPair, rules: MaskRules | None = None, chunks: int | None = None
     ) -> xr.DataArray | None:
-        """Open the mask on the fine grid, from the finest scene classification; None if nothing is "
-        "left out."""
+        """Open the mask on the fine grid from the finest classification; None if all is used."""
         if not self.scl:
             return None
         clouds = self.metadata.cloud_cover_computed is not False

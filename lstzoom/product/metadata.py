@@ -94,8 +94,11 @@ def _angle(value: float | None) -> float | None:
 
 def _time(value: object) -> object:
     """Read ISO 8601; what has no zone is UTC."""
-    if not isinstance(value, str):
+    if value is None or isinstance(value, datetime):
         return value
+    if not isinstance(value, str):
+        # pydantic would take a number as seconds since 1970.
+        raise ValueError(f"{str(value)[:60]} is no time; ISO 8601 such as 2026-01-14T14:12:48Z is needed")  # noqa: TRY004
     try:
         time = datetime.fromisoformat(value.strip())
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
