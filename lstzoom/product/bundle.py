@@ -411,11 +411,12 @@ def _is_mask(kind: str) -> bool:
 
 def _name_of(container: Container, files: Mapping[str, Entry]) -> BundleName | None:
     """Read the name of the files if it is long, else of the folder or zip, or of the folder within."""
-    inner = files["lst"].name.rpartition("/")[0].partition("/")[0]
+    folders, _, base = files["lst"].name.rpartition("/")
+    prefix = base[: -len("_lst.tiff")] if "_" in base else ""
     location = (
         str(Path(container.location).resolve()) if "://" not in container.location else container.location
     )
-    for candidate in (files["lst"].name, location, inner):
+    for candidate in (base, location, folders.partition("/")[0], prefix):
         found = parse_name(candidate)
         if found is not None:
             return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 Variable: TypeAlias = Literal["ST", "SR", "EMIS", "AOT", "TCWV"]
 Origin: TypeAlias = Literal["tags", "metadata", "documented", "values"]
+
+_DTYPE: Final = re.compile(r"u?int(8|16|32|64)|float(16|32|64)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,10 @@ class Stored:
         """Refuse what cannot encode anything."""
         if self.scale == 0:
             raise EncodingError("the scale is 0, which would make all values the same; correct it")
-        if self.dtype is not None:
-            try:
-                np.dtype(self.dtype)
-            except TypeError as error:
-                raise EncodingError(
-                    f"{self.dtype!r} is no data type; one such as 'uint16' is needed"
-                ) from error
+        if self.dtype is not None and not _DTYPE.fullmatch(self.dtype):
+            raise EncodingError(
+                f"{self.dtype[:40]!r} is no data type of a raster; one such as 'uint16' is needed"
+            )
 
 
 DOCUMENTED: Final[Mapping[Variable, Stored]] = {

@@ -92,6 +92,12 @@ def _angle(value: float | None) -> float | None:
     return value
 
 
+def _stored(value: int | None) -> int | None:
+    if value is not None and not -(1 << 63) <= value < 1 << 64:
+        raise ValueError("no data type holds this number")
+    return value
+
+
 def _time(value: object) -> object:
     """Read ISO 8601; what has no zone is UTC."""
     if value is None or isinstance(value, datetime):
@@ -108,7 +114,7 @@ def _time(value: object) -> object:
 
 Text: TypeAlias = str | None
 Number: TypeAlias = Annotated[float | None, BeforeValidator(_known)]
-Whole: TypeAlias = Annotated[int | None, BeforeValidator(_known)]
+Whole: TypeAlias = Annotated[int | None, BeforeValidator(_known), AfterValidator(_stored)]
 Percent: TypeAlias = Annotated[float | None, BeforeValidator(_known), AfterValidator(_percent)]
 Angle: TypeAlias = Annotated[float | None, BeforeValidator(_known), AfterValidator(_angle)]
 Elevation: TypeAlias = Annotated[float | None, BeforeValidator(_known), AfterValidator(_elevation)]
@@ -627,11 +633,14 @@ def _json(text: bytes | str, where: str) -> object:
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         # NaN is no JSON, but common; infinity is not read at all.
-        return json.loads(plain, parse_constant=lambda name: None if name == "NaN" else math.inf)
+        document = json.loads(plain, parse_constant=lambda name: None if name == "NaN" else math.inf)
+        # Half a surrogate pair passes as a string in Python and fails wherever it is written.
+        json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{where!r} is no valid JSON ({error}); it may be cut short: fetch the bundle again"
         ) from error
+    return document
 
 
 def _keys(document: object, where: str) -> dict[str, Any]:

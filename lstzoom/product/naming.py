@@ -64,7 +64,7 @@ _LONG: Final = re.compile(
     re.IGNORECASE,
 )
 _SHORT: Final = re.compile(
-    r"(?P<time>\d{8}T\d{6}Z)_(?P<product>[A-Za-z][A-Za-z0-9]*)_(?:(?P<aoi>.+)_)?(?P<order>[^_/]+?)(?:\.zip)?"
+    r"(?P<time>\d{8}T\d{6}Z)_(?P<product>[A-Za-z][A-Za-z0-9]*)_(?:(?P<aoi>.+)_)?(?P<order>[^_/.]+)(?:\.zip)?"
 )
 _FOLDERS: Final = (("vnir", "vnir_data"), ("tcwv", "vnir_data"), ("aot", "vnir_data"),
                    ("scl_mask", "scl_masks_data"))  # fmt: skip
@@ -224,7 +224,7 @@ class ShortName:
     product
         For example ``"LSTzoom"``.
     order
-        Id of the order, without ``_``.
+        Id of the order, without ``_`` and ``.``.
     aoi
         Name of the area, used in September 2025; files then repeat the name before their own.
     subdirectories
@@ -247,9 +247,9 @@ class ShortName:
         """Refuse parts that could not be read back."""
         object.__setattr__(self, "product", _product(self.product))
         object.__setattr__(self, "acquired", _utc(self.acquired))
-        if not _SHORT.fullmatch(self.folder) or "_" in self.order or self.order.endswith(".zip"):
+        if not _SHORT.fullmatch(self.folder) or "_" in self.order:
             raise InputError(
-                f"{self.folder!r} is no short name; it is TIME_Product_order, the order without '_', for "
+                f"{self.folder!r} is no short name; it is TIME_Product_order, the order without '_' and '.', for "
                 "example 20240512T095854Z_LSTzoom_cae562b6-04a2-48cf-a044-eb61064e4c9b"
             )
 

@@ -94,7 +94,10 @@ def test_unknown_is_written_in_many_ways() -> None:
         assert found.products.VNIR.AOT is not None
         assert found.products.VNIR.AOT.median is None
     assert read(changed("B", "products/TIR/ST/ST_type", "NA")).stored("ST").dtype is None
-    assert md.read_metadata('{"day_flag": true, "thick_cloud_percentage": NaN}')[0].thick_cloud_percentage is None
+    assert (
+        md.read_metadata('{"day_flag": true, "thick_cloud_percentage": NaN}')[0].thick_cloud_percentage
+        is None
+    )
 
 
 def test_the_object_of_october_2025_is_known() -> None:
@@ -188,6 +191,8 @@ def test_contradictions_name_file_and_key(path: str, value: Any, message: str) -
         (b'{"thick_cloud_percentage": Infinity}', "thick_cloud_percentage"),
         (b'{"thick_cloud_percentage": 1e999}', "thick_cloud_percentage"),
         (b"[" * 200_000, "no valid JSON"),
+        (b'{"platform": "\\ud800"}', "no valid JSON"),
+        (b'{"products": {"TIR": {"ST": {"ST_nodata": 1' + b"0" * 400 + b"}}}}", "no data type"),
         (b'{"earth_sun_distance": ' + b"9" * 5000 + b"}", "no valid JSON"),
     ],
 )
@@ -197,7 +202,12 @@ def test_what_is_no_metadata_is_refused(text: bytes, message: str) -> None:
 
 
 def test_an_impossible_encoding_is_refused() -> None:
-    for key, value in (("ST_scale_factor", 0), ("ST_type", "uint17"), ("ST_format", "JPEG2000")):
+    for key, value in (
+        ("ST_scale_factor", 0),
+        ("ST_type", "uint17"),
+        ("ST_type", "u2,f4"),
+        ("ST_format", "JPEG2000"),
+    ):
         with pytest.raises(EncodingError):
             read(changed("B", f"products/TIR/ST/{key}", value)).stored("ST")
 
@@ -223,7 +233,9 @@ PATHS = [(edition, path) for edition, keys in EDITIONS.items() for path in _path
 
 @given(st.sampled_from(PATHS), JSON)
 @settings(max_examples=600, deadline=None)
-def test_any_value_in_any_key_is_read_or_refused_by_our_own_errors(where: tuple[str, str], value: Any) -> None:
+def test_any_value_in_any_key_is_read_or_refused_by_our_own_errors(
+    where: tuple[str, str], value: Any
+) -> None:
     text = json.dumps(changed(*where, value))
     try:
         found, _ = md.read_metadata(text)
@@ -269,7 +281,9 @@ def without_unknown(keys: Any) -> Any:
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_what_was_read_is_written_with_the_same_keys(edition: md.Edition) -> None:
-    feature = md.to_feature(read(EDITIONS[edition]), edition, reasons={"products.VNIR.AOT.DDV_percentage": "CAMS"})
+    feature = md.to_feature(
+        read(EDITIONS[edition]), edition, reasons={"products.VNIR.AOT.DDV_percentage": "CAMS"}
+    )
     properties = feature["properties"]
     assert properties.pop(md.UNKNOWN_KEY) == {"products.VNIR.AOT.DDV_percentage": "CAMS"}
     for key in ("acquisition_datetime", "processing_time"):

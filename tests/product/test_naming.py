@@ -68,9 +68,7 @@ def test_any_text_is_a_name_or_none(text: str) -> None:
     assert kind_of(text) is None or kind_of(text) in text.lower()
 
 
-@given(
-    st.floats(-180, 180, allow_nan=False), st.floats(-90, 90, allow_nan=False), st.integers(1, 12)
-)
+@given(st.floats(-180, 180, allow_nan=False), st.floats(-90, 90, allow_nan=False), st.integers(1, 12))
 def test_a_geohash_holds_its_position(lon: float, lat: float, length: int) -> None:
     code = geohash(lon, lat, length)
     assert len(code) == length
@@ -84,7 +82,9 @@ def test_a_geohash_holds_its_position(lon: float, lat: float, length: int) -> No
 
 def test_published_names_are_read() -> None:
     found = parse_name("LSTPRECISION_SBA01_THQDZSBX_20251123T072838Z.zip")
-    assert found == LongName("LSTprecision", "SBA01", "THQDZSBX", datetime(2025, 11, 23, 7, 28, 38, tzinfo=UTC))
+    assert found == LongName(
+        "LSTprecision", "SBA01", "THQDZSBX", datetime(2025, 11, 23, 7, 28, 38, tzinfo=UTC)
+    )
     assert isinstance(found, LongName)
     assert found.product == "LSTprecision"
     lst = "LSTPRECISION_SBA02_U155VHMQ_20260708T235815Z_LST.tiff"
