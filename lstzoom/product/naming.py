@@ -249,8 +249,8 @@ class ShortName:
         object.__setattr__(self, "acquired", _utc(self.acquired))
         if not _SHORT.fullmatch(self.folder) or "_" in self.order:
             raise InputError(
-                f"{self.folder!r} is no short name; it is TIME_Product_order, the order without '_' and '.', for "
-                "example 20240512T095854Z_LSTzoom_cae562b6-04a2-48cf-a044-eb61064e4c9b"
+                f"{self.folder!r} is no short name; it is TIME_Product_order, the order without '_' and '.': "
+                "20240512T095854Z_LSTzoom_cae562b6-04a2-48cf-a044-eb61064e4c9b"
             )
 
     @property

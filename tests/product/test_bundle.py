@@ -257,7 +257,7 @@ def test_missing_files_are_named_with_the_remedy(bundle: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="does not exist"):
         open_bundle(tmp_path / "nowhere")
     (bundle / "metadata.json").unlink()
-    with pytest.raises(InputError, match="metadata.json or"):
+    with pytest.raises(InputError, match=r"metadata\.json or"):
         open_bundle(bundle)
 
 
@@ -328,7 +328,7 @@ def test_a_truncated_or_corrupt_zip_is_an_error(scene: Scene, tmp_path: Path) ->
     path = write_bundle(tmp_path, container="zip", scene=scene)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="neither a folder nor a zip|no valid zip"):
+    with pytest.raises(InputError, match=r"neither a folder nor a zip|no valid zip"):
         open_bundle(path)
     at = content.index(b"_LST.tiff") + 2000
     path.write_bytes(content[:at] + b"\x55" * 300 + content[at + 300 :])

@@ -90,6 +90,8 @@ def test_a_bundle_in_a_bucket_has_the_same_pixels(
     found = open_bundle(url, strict=True)
     here, there = open_bundle(local).load(), found.load(chunks=20)
     for one, other in zip(here, there, strict=True):
+        assert one is not None
+        assert other is not None
         np.testing.assert_array_equal(one.values, other.values)
     assert found.name is not None
     href = found.files["lst"].href
