@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ _FINER: Final = 1.5
 _MAX_SOURCE_PIXELS: Final = 1 << 22
 # Across CRS every target pixel has its own indices and weights, some 100 bytes of them.
 _MAX_POINTS: Final = 1 << 20
+_QUERY: Final = re.compile(r"(https?://[^\s?'\"}]*)\?[^\s'\"}!]*")
 _ZERO_CELSIUS: Final = 273.15
 # Surface temperatures on Earth, with room for craters and cloud tops.
 _KELVIN: Final = (150.0, 700.0)
@@ -180,11 +182,22 @@ def _opened(path: str) -> Iterator[Any]:
         dataset = rasterio.open(path)
     except RasterioError as error:
         raise InputError(
-            f"cannot open the raster {path!r}: {error}; check the path, the format and, "
+            f"cannot open the raster {shown(path)!r}: {shown(str(error))}; check the path, the format and, "
             "for remote files, the access"
         ) from error
     with dataset:
         yield dataset
+
+
+def shown(text: str) -> str:
+    """Return a text without the queries of URLs, which may hold a signature: that belongs in no message.
+
+    Examples
+    --------
+    >>> shown("cannot read '/vsizip/{/vsicurl/https://host/x.zip?sig=secret}/lst.tiff': 403")
+    "cannot read '/vsizip/{/vsicurl/https://host/x.zip}/lst.tiff': 403"
+    """
+    return _QUERY.sub(r"\1", text)
 
 
 def _geobox_of(dataset: Any, path: str) -> tuple[GeoBox, bool]:  # noqa: ANN401
@@ -533,8 +546,8 @@ def _read_window(
         present = dataset.read_masks(source.band, window=window) > 0 if source.masked else None
     except RasterioError as error:
         raise InputError(
-            f"cannot read band {source.band} of {source.path!r} in the window rows "
-            f"{rows.start}..{rows.stop}, columns {columns.start}..{columns.stop}: {error}; "
+            f"cannot read band {source.band} of {shown(source.path)!r} in the window rows "
+            f"{rows.start}..{rows.stop}, columns {columns.start}..{columns.stop}: {shown(str(error))}; "
             "the file may be truncated or, if remote, out of reach"
         ) from error
     values = _cleaned(stored, present, source)

@@ -308,12 +308,6 @@ class Bundle:
             self.scl[min(self.scl)], pair.fine, rules or MaskRules(), clouds=clouds, chunks=chunks
         )
 
-    def require_file(self, kind: str) -> Entry:
-        """Return a file by its kind, or say that it is missing."""
-        if kind not in self.files:
-            raise InputError(f"{self.location!r} has no {kind}; it has {', '.join(sorted(self.files))}")
-        return self.files[kind]
-
 
 def open_bundle(
     location: str | Path, *, strict: bool = False, storage_options: Mapping[str, Any] | None = None

@@ -17,6 +17,7 @@ from typing import Any, Final
 import fsspec
 
 from lstzoom.errors import InputError, MissingExtraError
+from lstzoom.raster import shown
 
 _VSI: Final[Mapping[str, str]] = {
     "s3": "/vsis3/",
@@ -24,7 +25,6 @@ _VSI: Final[Mapping[str, str]] = {
     "gs": "/vsigs/",
     "gcs": "/vsigs/",
     "az": "/vsiaz/",
-    "abfs": "/vsiaz/",
     "http": "/vsicurl/http://",
     "https": "/vsicurl/https://",
 }
@@ -123,12 +123,13 @@ def _told(location: str) -> Iterator[None]:
     except ImportError as error:
         extra = "s3" if location.startswith("s3") else "the package it names"
         raise MissingExtraError(
-            f'cannot open {location!r}: {error}; install {extra}, for S3 with pip install "lstzoom[s3]"'
+            f"cannot open {shown(location)!r}: {error}; install {extra}, for S3 with "
+            'pip install "lstzoom[s3]"'
         ) from error
     except Exception as error:
         raise InputError(
-            f"cannot list or read {location!r}: {type(error).__name__}: {error}; check the address and "
-            "the access"
+            f"cannot list or read {shown(location)!r}: {type(error).__name__}: {shown(str(error))}; "
+            "check the address and the access"
         ) from error
 
 
@@ -172,14 +173,15 @@ def _remote(text: str, scheme: str, rest: str, options: dict[str, Any]) -> Conta
         options.setdefault("anon", True)
     if rest.lower().partition("?")[0].endswith(".zip"):
         base = f"{_VSI[scheme]}{rest}"
+        base_href = shown(text)
         return _zipped(
-            text,
+            base_href,
             lambda: fsspec.open(text, "rb", **options).open(),
             f"/vsizip/{{{base}}}/",
-            f"zip+{text}!",
+            f"zip+{base_href}!",
         )
     if scheme.startswith("http"):
-        raise InputError(f"{text!r} is a web address, which cannot be listed; give the URL of a zip")
+        raise InputError(f"{shown(text)!r} is a web address, which cannot be listed; give the URL of a zip")
     store = fsspec.filesystem(scheme, **options)
     # A listing kept from before would hide what has been put there since.
     store.invalidate_cache()

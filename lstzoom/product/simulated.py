@@ -396,33 +396,16 @@ def metadata_of(scene: Scene, plan: BundlePlan, name: BundleName) -> md.Metadata
     ring = outline(scene.geobox)
     shape = {"type": "Polygon", "coordinates": [ring.tolist()]}
     box = [*ring.min(0).tolist(), *ring.max(0).tolist()]
-    cloud = _clouds(scene.truth.shape) * np.uint8(not plan.night)
     elevation = -20.0 if plan.night else 58.5
-    start = plan.acquired
-    body: dict[str, Any] = {
-        "product_id": name.folder, "platform": "SBA01", "product_type": "L2", "product_name": plan.product,
-        "processing_scenario": "NRT", "acquisition_id": f"simulated_{start:%Y%m%dT%H%M%S}",
-        "acquisition_datetime": start, "processing_time": start, "parent_product_key": "simulated",
-        "link": "https://www.constellr.com", "source": "constellr", "use_limitations": "NA",
-        "atmospheric_data_source": "CAMS" if plan.configuration == "A" else "CAMS_forecast",
-        "elevation_data_source": "COPERNICUS GLO30", "aerosol_model": "RURAL",
-        "thick_cloud_percentage": _share(cloud == _THICK), "thin_cloud_percentage": _share(cloud == _THIN),
-        "cloud_shadow_percentage": _share(cloud == _SHADOW),
-        "scl_masks_bands": {
-            f"{mask}_mask_classes": _texts(classes) for mask, classes in md.SCL_CLASSES.items()
-        },
-        "qa_mask_bands": {f"{mask}_mask_classes": _texts(classes) for mask, classes in md.QA_CLASSES.items()},
-        "products": _products(plan),
-    }  # fmt: skip
-    if plan.edition != "PA":
-        body["earth_sun_distance"] = 1.0167
-    sensors: dict[str, Any] = {"acquisition_starttime": start, "acquisition_endtime": start}
-    sensors["by_name"] = _sensors(scene, plan)
+    sensors: dict[str, Any] = {
+        "acquisition_starttime": plan.acquired,
+        "acquisition_endtime": plan.acquired,
+        "by_name": _sensors(scene, plan),
+    }
+    body = _top(plan, name) | _shares(_clouds(scene.truth.shape) * np.uint8(not plan.night), plan)
     if plan.configuration == "A":
         body |= {"day_flag": not plan.night, "cloud_cover_computed": not plan.night}
         body["geometric"] = _geometric(shape, box, elevation)
-        if plan.edition == "PA":
-            body["aoi_cloud_cover"] = _share((cloud == _THICK) | (cloud == _THIN))
     else:
         sensors |= {
             "bbox": box, "geometry": shape, "crs": str(scene.geobox.crs), "surface_altitude_median": 412.0,
@@ -430,6 +413,36 @@ def metadata_of(scene: Scene, plan: BundlePlan, name: BundleName) -> md.Metadata
             "solar_angles": {"azimuth_mean": 142.0, "zenith_mean": 90 - elevation},
         }  # fmt: skip
     return md.Metadata.model_validate({**body, "sensors": sensors})
+
+
+def _top(plan: BundlePlan, name: BundleName) -> dict[str, Any]:
+    """Give the keys that do not depend on the pixels."""
+    body: dict[str, Any] = {
+        "product_id": name.folder, "platform": "SBA01", "product_type": "L2", "product_name": plan.product,
+        "processing_scenario": "NRT", "acquisition_id": f"simulated_{plan.acquired:%Y%m%dT%H%M%S}",
+        "acquisition_datetime": plan.acquired, "processing_time": plan.acquired,
+        "parent_product_key": "simulated", "link": "https://www.constellr.com", "source": "constellr",
+        "use_limitations": "NA",
+        "atmospheric_data_source": "CAMS" if plan.configuration == "A" else "CAMS_forecast",
+        "elevation_data_source": "COPERNICUS GLO30", "aerosol_model": "RURAL",
+        "scl_masks_bands": {
+            f"{mask}_mask_classes": _texts(classes) for mask, classes in md.SCL_CLASSES.items()
+        },
+        "qa_mask_bands": {f"{mask}_mask_classes": _texts(classes) for mask, classes in md.QA_CLASSES.items()},
+        "products": _products(plan),
+    }  # fmt: skip
+    return body if plan.edition == "PA" else {**body, "earth_sun_distance": 1.0167}
+
+
+def _shares(cloud: Array, plan: BundlePlan) -> dict[str, float]:
+    shares = {
+        "thick_cloud_percentage": _share(cloud == _THICK),
+        "thin_cloud_percentage": _share(cloud == _THIN),
+        "cloud_shadow_percentage": _share(cloud == _SHADOW),
+    }
+    if plan.edition == "PA":
+        shares["aoi_cloud_cover"] = _share((cloud == _THICK) | (cloud == _THIN))
+    return shares
 
 
 def _share(mask: Array) -> float:

@@ -131,6 +131,12 @@ def test_a_zip_over_http_is_read(scene: Scene, tmp_path: Path, endpoint: str) ->
     s3fs.S3FileSystem(skip_instance_cache=True).chmod(url, "public-read")
     found = open_bundle(f"http://{endpoint}/{url.removeprefix('s3://')}")
     np.testing.assert_array_equal(found.load().lst.values, open_bundle(local).load().lst.values)
+    signed = f"http://{endpoint}/{url.removeprefix('s3://')}?X-Amz-Signature=secret"
+    told = [entry.href for entry in open_bundle(signed).files.values()]
+    assert not any("secret" in href for href in told)
+    with pytest.raises(InputError) as caught:
+        open_bundle(signed.replace(".zip", "-absent.zip"))
+    assert "secret" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be listed"):
         open_bundle(f"http://{endpoint}/bundles/public/folder")
 
