@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__
+from lstzoom import __version__, cli_bundle
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
+    from lstzoom.cli_bundle import BundleInputs
     from lstzoom.config import SharpenConfig
     from lstzoom.grid import GridPair
     from lstzoom.raster import RasterSource, Resampling
@@ -295,6 +296,70 @@ def _grids(lst: str, vnir: _Vnir, ratio: int | None) -> GridPair:
     return resolve_grids(coarse, [source.geobox for source in vnir.sources], ratio)
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Plain files as input of `sharpen`; `BundleInputs` is the other kind."""
+
+    lst: str
+    vnir: Sequence[str]
+    reflectance: _Vnir
+    grids: GridPair
+    nodata: float | None
+    options: dict[str, Any]
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.reflectance.names
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.lst, *self.vnir]
+
+    def open(self, side: int) -> tuple[xr.DataArray, xr.DataArray, None]:
+        from lstzoom import raster
+
+        vnir = self.reflectance.open(self.grids.fine, side * self.grids.ratio, self.nodata)
+        return vnir, raster.open_lst(self.lst, chunks=side, **self.options), None
+
+    def reopen(self, side: int) -> Callable[[GeoBox], xr.DataArray]:
+        chunk = side * self.grids.ratio
+        return partial(self.reflectance.open, chunk=chunk, nodata=self.nodata, resampling="cubic")
+
+
+def _inputs(
+    lst: str,
+    vnir: Sequence[str] | None,
+    bands: Sequence[str] | None,
+    ratio: int | None,
+    nodata: float | None,
+    options: dict[str, Any],
+    *,
+    blue: bool,
+) -> _Files | BundleInputs:
+    """Open what was given: LST and VNIR, or a bundle in place of both."""
+    if vnir:
+        if blue:
+            raise typer.BadParameter("it goes with a bundle; choose files or --bands", param_hint="--blue")
+        reflectance = _choose(vnir, bands)
+        return _Files(lst, vnir, reflectance, _grids(lst, reflectance, ratio), nodata, options)
+    defaults = {"units": "auto", "scale": None, "offset": None, "nodata": None}
+    given = [f"--lst-{name}" for name, default in defaults.items() if options[name] != default]
+    given += ["--nodata"] if nodata is not None else []
+    return cli_bundle.open_inputs(lst, bands, ratio, blue=blue, given=given)
+
+
+def _valid(
+    mask: str | None, clear: list[int] | None, told: xr.DataArray | None, fine: GeoBox, side: int
+) -> xr.DataArray | None:
+    """Join the mask of a bundle with one that was given."""
+    from lstzoom import raster
+
+    if mask is None:
+        return told
+    valid = raster.open_mask(mask, fine, clear_values=clear, chunks=side)
+    return valid if told is None else valid & told
+
+
 def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
     for path in targets.paths.values():
         for one in inputs:
@@ -311,7 +376,7 @@ def _run(
     threads: int,
     memory: float | None,
     *,
-    reopen: Callable[[GeoBox], xr.DataArray],
+    reopen: Callable[[GeoBox], xr.DataArray] | None,
     quiet: bool,
 ) -> Written:
     """Sharpen into files, here or on a cluster of processes."""
@@ -399,8 +464,14 @@ def _options(
 
 @app.command(epilog=_EXIT_CODES)
 def sharpen(
-    lst: LstFile,
-    vnir: VnirFiles,
+    lst: Annotated[
+        str,
+        typer.Argument(metavar="LST|BUNDLE", help="Coarse land surface temperature, or a bundle with both."),
+    ],
+    vnir: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VNIR", help="Fine reflectance: one file with bands, or several."),
+    ] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="COG to write.")],
     qa: Annotated[Path | None, typer.Option(help="COG of quality flags to write, too.")] = None,
@@ -408,6 +479,9 @@ def sharpen(
     mask: Mask = None,
     mask_clear: MaskClear = None,
     bands: Bands = None,
+    blue: Annotated[
+        bool, typer.Option("--blue", help="Use the blue band of a bundle, too: it is blurred in orbit.")
+    ] = False,
     ratio: Ratio = None,
     encoding: Annotated[
         Literal["uint16", "float32"],
@@ -439,21 +513,22 @@ def sharpen(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Sharpen one scene: coarse LST and fine reflectance in, fine LST out."""
+    """Sharpen one scene: coarse LST and fine reflectance in, or a bundle with both; fine LST out."""
     names, clear, limit = _list(bands), _integers(mask_clear), _bytes(memory)
     if clear is not None and mask is None:
         raise typer.BadParameter("it needs --mask", param_hint="--mask-clear")
     with _session(quiet=quiet, verbose=verbose, debug=debug):
-        from lstzoom import raster, stream
+        from lstzoom import stream
         from lstzoom.write import ENCODINGS
 
-        reflectance = _choose(vnir, names)
-        grids = _grids(lst, reflectance, ratio)
+        options = {"units": lst_units, "nodata": lst_nodata, "scale": lst_scale, "offset": lst_offset}
+        inputs = _inputs(lst, vnir, names, ratio, nodata, options, blue=blue)
+        grids = inputs.grids
         threads = stream.choose_threads() if workers == 1 else 1
         if chunk is None:
             chunk = stream.choose_chunk(
                 (grids.coarse.shape.y, grids.coarse.shape.x),
-                bands=len(reflectance.names),
+                bands=len(inputs.bands),
                 ratio=grids.ratio,
                 workers=workers,
                 threads=threads,
@@ -461,16 +536,12 @@ def sharpen(
             )
         config = _settings(chunk=chunk, seed=seed, method=method, align=align)
         side = stream.read_chunks(chunk)
-        kelvin = raster.open_lst(
-            lst, units=lst_units, chunks=side, nodata=lst_nodata, scale=lst_scale, offset=lst_offset
-        )
-        fine, side = grids.fine, side * grids.ratio
-        scene = reflectance.open(fine, side, nodata), kelvin
-        valid = None if mask is None else raster.open_mask(mask, fine, clear_values=clear, chunks=side)
-        tags = _tags(lst, vnir, reflectance.names, grids, config)
+        fine, kelvin, told = inputs.open(side)
+        scene, valid = (fine, kelvin), _valid(mask, clear, told, grids.fine, side * grids.ratio)
+        tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
-        _require_other_than_inputs(targets, [lst, *vnir, *([mask] if mask else [])])
-        reopen = partial(reflectance.open, chunk=side, nodata=nodata, resampling="cubic")
+        _require_other_than_inputs(targets, [*inputs.paths, *([mask] if mask else [])])
+        reopen = inputs.reopen(side)
         written = _run(scene, valid, targets, config, workers, threads, limit, reopen=reopen, quiet=quiet)
         summary = _summary(written, tags, workers, encoding)
         if as_json:
@@ -611,6 +682,11 @@ def demo(
         if done.missing:
             typer.echo(f"no picture was drawn: {done.missing}", err=True)
         typer.echo(f"{done.seconds:.0f} s; everything is in {done.folder}")
+
+
+catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")
+cli_bundle.register(catalog, _session)
+app.add_typer(catalog, name="catalog")
 
 
 def main() -> None:
