@@ -1,8 +1,9 @@
 """Error against known truth on ten real cases, beside bicubic and recorded pyDMS figures.
 
-Run as ``make bench-accuracy`` or ``python -m benchmarks.accuracy [--json FILE] [--shift N]``. The cases are
-read from the folder that the environment variable ``LSTZOOM_REAL_DATA`` names. ``--shift N`` moves the
-reflectance by N fine pixels along both axes, to show what misregistration costs.
+Run as ``make bench-accuracy`` or ``python -m benchmarks.accuracy [--json FILE] [--shift N] [--align]``. The
+cases are read from the folder that the environment variable ``LSTZOOM_REAL_DATA`` names. ``--shift N`` moves
+reflectance by N fine pixels along both axes, to show what misregistration costs; ``--align`` corrects
+what is measured of it (see `benchmarks.registration` for more).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Row:
     seconds: float
 
 
-def run_case(folder: Path, shift: int = 0) -> Row:
+def run_case(folder: Path, shift: int = 0, *, align: bool = False) -> Row:
     """Sharpen one case with the defaults and with the published method, and compare."""
     lst = open_lst(folder / "coarse_lst.tif")
     grids = resolve_grids(grid_of(lst), [describe(folder / "vnir.tif")[0].geobox])
@@ -67,7 +68,7 @@ def run_case(folder: Path, shift: int = 0) -> Row:
     lst = lst.compute()
     coarse = lst.to_numpy()
     start = time.process_time()
-    ours = lstzoom.sharpen(vnir, lst).lst.to_numpy()
+    ours = lstzoom.sharpen(vnir, lst, config=lstzoom.SharpenConfig(align=align)).lst.to_numpy()
     seconds = time.process_time() - start
     published = lstzoom.sharpen(vnir, lst, config=lstzoom.SharpenConfig(method="published")).lst.to_numpy()
     known = np.isfinite(truth) & np.isfinite(np.kron(coarse, np.ones((grids.ratio, grids.ratio))))
@@ -108,12 +109,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--shift", type=int, default=0, help="misregister by so many fine pixels")
+    parser.add_argument("--align", action="store_true", help="correct the shift that is measured")
     args = parser.parse_args()
     place = os.environ.get("LSTZOOM_REAL_DATA")
     if not place or not (Path(place) / "cases").is_dir():
         print("skipped: LSTZOOM_REAL_DATA does not name a folder with cases/; nothing was measured")
         return 0
-    rows = [run_case(Path(place) / "cases" / name, args.shift) for name in PYDMS]
+    rows = [run_case(Path(place) / "cases" / name, args.shift, align=args.align) for name in PYDMS]
     _print(rows)
     if args.json:
         args.json.write_text(json.dumps(_record(rows), indent=1))

@@ -21,6 +21,7 @@ from lstzoom.errors import (
 
 if TYPE_CHECKING:
     from lstzoom.config import SharpenConfig
+    from lstzoom.registration import measure_shift
     from lstzoom.sharpening import sharpen
     from lstzoom.sources.loading import load
     from lstzoom.train import SceneModel, fit
@@ -34,6 +35,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "SharpenConfig": "lstzoom.config",
     "fit": "lstzoom.train",
     "load": "lstzoom.sources.loading",
+    "measure_shift": "lstzoom.registration",
     "sharpen": "lstzoom.sharpening",
 }
 
@@ -51,6 +53,7 @@ __all__ = [
     "__version__",
     "fit",
     "load",
+    "measure_shift",
     "sharpen",
 ]
 

@@ -16,22 +16,24 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__, cli_catalog
+from lstzoom import __version__, cli_bundle, cli_catalog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
+    from lstzoom.cli_bundle import BundleInputs
     from lstzoom.config import SharpenConfig
     from lstzoom.grid import GridPair
-    from lstzoom.raster import RasterSource
+    from lstzoom.raster import RasterSource, Resampling
     from lstzoom.stream import Progress, Targets, Written
     from lstzoom.validate import ValidationReport
 
@@ -255,18 +257,22 @@ class _Vnir:
     sources: tuple[RasterSource, ...]
     names: tuple[str, ...]
 
-    def open(self, grid: GeoBox, chunk: int, nodata: float | None) -> xr.DataArray:
+    def open(
+        self, grid: GeoBox, chunk: int, nodata: float | None, resampling: Resampling = "auto"
+    ) -> xr.DataArray:
         """Open them on a grid; files and bands that were not chosen are not read."""
         from lstzoom import raster
 
         paths = list(dict.fromkeys(source.path for source in self.sources))
         if len(paths) == 1:
             numbers = [source.band for source in self.sources]
-            stack = raster.open_stack(paths, grid, bands=numbers, chunks=chunk, nodata=nodata)
+            stack = raster.open_stack(
+                paths, grid, bands=numbers, chunks=chunk, nodata=nodata, resampling=resampling
+            )
         else:
             there = [(one.path, one.band) for path in paths for one in raster.describe(path)]
             at = [there.index((source.path, source.band)) for source in self.sources]
-            stack = raster.open_stack(paths, grid, chunks=chunk, nodata=nodata)
+            stack = raster.open_stack(paths, grid, chunks=chunk, nodata=nodata, resampling=resampling)
             stack = stack if at == list(range(len(there))) else stack.isel(band=at)
         return stack.assign_coords(band=list(self.names))
 
@@ -290,6 +296,70 @@ def _grids(lst: str, vnir: _Vnir, ratio: int | None) -> GridPair:
     return resolve_grids(coarse, [source.geobox for source in vnir.sources], ratio)
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Plain files as input of `sharpen`; `BundleInputs` is the other kind."""
+
+    lst: str
+    vnir: Sequence[str]
+    reflectance: _Vnir
+    grids: GridPair
+    nodata: float | None
+    options: dict[str, Any]
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.reflectance.names
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.lst, *self.vnir]
+
+    def open(self, side: int) -> tuple[xr.DataArray, xr.DataArray, None]:
+        from lstzoom import raster
+
+        vnir = self.reflectance.open(self.grids.fine, side * self.grids.ratio, self.nodata)
+        return vnir, raster.open_lst(self.lst, chunks=side, **self.options), None
+
+    def reopen(self, side: int) -> Callable[[GeoBox], xr.DataArray]:
+        chunk = side * self.grids.ratio
+        return partial(self.reflectance.open, chunk=chunk, nodata=self.nodata, resampling="cubic")
+
+
+def _inputs(
+    lst: str,
+    vnir: Sequence[str] | None,
+    bands: Sequence[str] | None,
+    ratio: int | None,
+    nodata: float | None,
+    options: dict[str, Any],
+    *,
+    blue: bool,
+) -> _Files | BundleInputs:
+    """Open what was given: LST and VNIR, or a bundle in place of both."""
+    if vnir:
+        if blue:
+            raise typer.BadParameter("it goes with a bundle; choose files or --bands", param_hint="--blue")
+        reflectance = _choose(vnir, bands)
+        return _Files(lst, vnir, reflectance, _grids(lst, reflectance, ratio), nodata, options)
+    defaults = {"units": "auto", "scale": None, "offset": None, "nodata": None}
+    given = [f"--lst-{name}" for name, default in defaults.items() if options[name] != default]
+    given += ["--nodata"] if nodata is not None else []
+    return cli_bundle.open_inputs(lst, bands, ratio, blue=blue, given=given)
+
+
+def _valid(
+    mask: str | None, clear: list[int] | None, told: xr.DataArray | None, fine: GeoBox, side: int
+) -> xr.DataArray | None:
+    """Join the mask of a bundle with one that was given."""
+    from lstzoom import raster
+
+    if mask is None:
+        return told
+    valid = raster.open_mask(mask, fine, clear_values=clear, chunks=side)
+    return valid if told is None else valid & told
+
+
 def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
     for path in targets.paths.values():
         for one in inputs:
@@ -306,13 +376,14 @@ def _run(
     threads: int,
     memory: float | None,
     *,
+    reopen: Callable[[GeoBox], xr.DataArray] | None,
     quiet: bool,
 ) -> Written:
     """Sharpen into files, here or on a cluster of processes."""
     from lstzoom import stream
 
     with _progress("sharpening", quiet=quiet) as progress:
-        common: dict[str, Any] = {"valid": valid, "config": config, "progress": progress}
+        common: dict[str, Any] = {"valid": valid, "config": config, "progress": progress, "reopen": reopen}
         if workers == 1:
             return stream.write_sharpened(*scene, targets, threads=threads, **common)
         with stream.local_cluster(workers, memory) as client:
@@ -354,6 +425,8 @@ def _summary(written: Written, tags: dict[str, str], workers: int, encoding: str
         "blocks": written.blocks,
         "chunk": written.chunk,
         "workers": workers,
+        "shift": None if written.shift is None else asdict(written.shift),
+        "aligned": written.aligned,
         "seconds": round(written.seconds, 2),
     }
 
@@ -366,6 +439,11 @@ def _tell(written: Written) -> None:
     for meaning, count in written.flags.items():
         if count:
             typer.echo(f"  {100 * count / (rows * columns):5.1f} %  {meaning}")
+    if written.shift is not None:
+        from lstzoom.registration import describe_shift
+
+        done = "; corrected" if written.aligned else ""
+        typer.echo(f"reflectance lies {describe_shift(written.shift, written.grid)}{done}")
     for path in written.paths.values():
         typer.echo(f"wrote {path}")
 
@@ -386,8 +464,14 @@ def _options(
 
 @app.command(epilog=_EXIT_CODES)
 def sharpen(
-    lst: LstFile,
-    vnir: VnirFiles,
+    lst: Annotated[
+        str,
+        typer.Argument(metavar="LST|BUNDLE", help="Coarse land surface temperature, or a bundle with both."),
+    ],
+    vnir: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VNIR", help="Fine reflectance: one file with bands, or several."),
+    ] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="COG to write.")],
     qa: Annotated[Path | None, typer.Option(help="COG of quality flags to write, too.")] = None,
@@ -395,12 +479,19 @@ def sharpen(
     mask: Mask = None,
     mask_clear: MaskClear = None,
     bands: Bands = None,
+    blue: Annotated[
+        bool, typer.Option("--blue", help="Use the blue band of a bundle, too: it is blurred in orbit.")
+    ] = False,
     ratio: Ratio = None,
     encoding: Annotated[
         Literal["uint16", "float32"],
         typer.Option(help="uint16 holds steps of 0.01 K (nodata 65535), float32 kelvin as they are."),
     ] = "uint16",
     method: Method = "calibrated",
+    align: Annotated[
+        bool,
+        typer.Option("--align", help="Move reflectance to fit LST, by the shift measured between the two."),
+    ] = False,
     seed: Seed = 0,
     lst_units: LstUnits = "auto",
     lst_scale: LstScale = None,
@@ -422,38 +513,36 @@ def sharpen(
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Sharpen one scene: coarse LST and fine reflectance in, fine LST out."""
+    """Sharpen one scene: coarse LST and fine reflectance in, or a bundle with both; fine LST out."""
     names, clear, limit = _list(bands), _integers(mask_clear), _bytes(memory)
     if clear is not None and mask is None:
         raise typer.BadParameter("it needs --mask", param_hint="--mask-clear")
     with _session(quiet=quiet, verbose=verbose, debug=debug):
-        from lstzoom import raster, stream
+        from lstzoom import stream
         from lstzoom.write import ENCODINGS
 
-        reflectance = _choose(vnir, names)
-        grids = _grids(lst, reflectance, ratio)
+        options = {"units": lst_units, "nodata": lst_nodata, "scale": lst_scale, "offset": lst_offset}
+        inputs = _inputs(lst, vnir, names, ratio, nodata, options, blue=blue)
+        grids = inputs.grids
         threads = stream.choose_threads() if workers == 1 else 1
         if chunk is None:
             chunk = stream.choose_chunk(
                 (grids.coarse.shape.y, grids.coarse.shape.x),
-                bands=len(reflectance.names),
+                bands=len(inputs.bands),
                 ratio=grids.ratio,
                 workers=workers,
                 threads=threads,
                 memory=limit,
             )
-        config = _settings(chunk=chunk, seed=seed, method=method)
+        config = _settings(chunk=chunk, seed=seed, method=method, align=align)
         side = stream.read_chunks(chunk)
-        kelvin = raster.open_lst(
-            lst, units=lst_units, chunks=side, nodata=lst_nodata, scale=lst_scale, offset=lst_offset
-        )
-        fine, side = grids.fine, side * grids.ratio
-        scene = reflectance.open(fine, side, nodata), kelvin
-        valid = None if mask is None else raster.open_mask(mask, fine, clear_values=clear, chunks=side)
-        tags = _tags(lst, vnir, reflectance.names, grids, config)
+        fine, kelvin, told = inputs.open(side)
+        scene, valid = (fine, kelvin), _valid(mask, clear, told, grids.fine, side * grids.ratio)
+        tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
-        _require_other_than_inputs(targets, [lst, *vnir, *([mask] if mask else [])])
-        written = _run(scene, valid, targets, config, workers, threads, limit, quiet=quiet)
+        _require_other_than_inputs(targets, [*inputs.paths, *([mask] if mask else [])])
+        reopen = inputs.reopen(side)
+        written = _run(scene, valid, targets, config, workers, threads, limit, reopen=reopen, quiet=quiet)
         summary = _summary(written, tags, workers, encoding)
         if as_json:
             typer.echo(json.dumps(summary))
@@ -597,6 +686,7 @@ def demo(
 
 catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")
 job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
+cli_bundle.register(catalog, _session)
 cli_catalog.register(catalog, job, _session)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")

@@ -76,9 +76,28 @@ class SharpenConfig(_Settings):
         description="'calibrated' learns how much detail to believe; 'published' is the method of Gao et al. "
         "(2012) with an exact residual correction, which believes all of it.",
     )
+    native_resolution: float | None = Field(
+        default=None,
+        gt=0,
+        description="Side of the ground that the thermal instrument resolves, metres, where that is more "
+        "than a coarse pixel (100 for Landsat 8 and 9 on 30 m). Detail that it cannot have seen is "
+        "not added. A wider footprint than declared is measured and used all the same.",
+    )
+    conservation_box: int = Field(
+        default=1,
+        ge=1,
+        le=9,
+        description="Side of the boxes, in coarse pixels, on which LST is conserved. More than 1 leaves room "
+        "for reflectance that is a little out of place (Xue et al. 2020).",
+    )
     outputs: tuple[OutputName, ...] = Field(default=(), description="Further variables in the result.")
     chunk: int = Field(
         default=256, ge=1, description="Side of a block in coarse pixels; a multiple of windows.stride."
+    )
+    align: bool = Field(
+        default=False,
+        description="Move reflectance to where the LST shows the same ground, by the shift measured between "
+        "the two, before anything is learned.",
     )
     cv_threshold: float = Field(
         default=0.1, gt=0, description="CV of reflectance up to which a sample has full weight."

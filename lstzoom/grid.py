@@ -20,6 +20,7 @@ import odc.geo.xr  # noqa: F401  (registers the ``.odc`` accessor)
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import polygon
+from pyproj import Geod
 
 from lstzoom.errors import GridMismatchError
 from lstzoom.types import YX
@@ -260,6 +261,30 @@ def north_up(array: xr.DataArray) -> xr.DataArray:
             kept = {key: value for key, value in coord.attrs.items() if key != "GeoTransform"}
             turned = turned.assign_coords({name: coord.variable._replace(attrs=kept)})
     return turned
+
+
+def pixel_metres(grid: GeoBox) -> float:
+    """Side of a pixel in the middle of a grid, metres: the geometric mean of its two sides.
+
+    Parameters
+    ----------
+    grid
+        With a CRS.
+
+    Returns
+    -------
+    float
+    """
+    x, y = abs(grid.resolution.x), abs(grid.resolution.y)
+    assert grid.crs is not None  # noqa: S101  (refused before)
+    crs = grid.crs.proj
+    if not crs.is_geographic:
+        return float(math.sqrt(x * y) * crs.axis_info[0].unit_conversion_factor)
+    middle = _centre(grid)
+    geod = crs.get_geod() or Geod(ellps="WGS84")
+    east = geod.line_length([middle[0], middle[0] + x], [middle[1], middle[1]])
+    north = geod.line_length([middle[0], middle[0]], [middle[1] - y / 2, middle[1] + y / 2])
+    return float(math.sqrt(east * north))
 
 
 def describe_grid(grid: GeoBox) -> str:

@@ -77,6 +77,40 @@ def blocks(shape: tuple[int, int], chunk: int, halo: int) -> Iterator[Block]:
             yield Block(slice(y, min(y + chunk, shape[0])), slice(x, min(x + chunk, shape[1])), halo)
 
 
+def grown(
+    rows: slice, columns: slice, halo: int, shape: tuple[int, int]
+) -> tuple[Block, tuple[slice, slice]]:
+    """Grow a patch by a halo that ends where the scene does, and say where the patch lies in it.
+
+    Outside of the scene the halo would be nothing but memory.
+
+    Parameters
+    ----------
+    rows, columns
+        The patch, in coarse pixels.
+    halo
+        Coarse pixels around it.
+    shape
+        Rows and columns of the coarse grid.
+
+    Returns
+    -------
+    block : Block
+        The patch and its halo, as a core without one.
+    core : tuple of slice
+        The patch inside the block.
+    """
+    wide = [
+        slice(max(s.start - halo, 0), min(s.stop + halo, n))
+        for s, n in zip((rows, columns), shape, strict=True)
+    ]
+    core = [
+        slice(s.start - whole.start, s.stop - whole.start)
+        for s, whole in zip((rows, columns), wide, strict=True)
+    ]
+    return Block(wide[0], wide[1], 0), (core[0], core[1])
+
+
 def cut(array: NDArray[Any], span: tuple[slice, slice], *, outside: object) -> NDArray[Any]:
     """Cut a span that may reach outside the scene.
 

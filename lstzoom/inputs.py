@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,17 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from lstzoom.errors import InputError
 from lstzoom.grid import GridPair, coincide, describe_grid, grid_of, north_up, resolve_grids
 from lstzoom.kernels.rows import require_kelvin
-from lstzoom.regrid import regrid
+from lstzoom.regrid import moved, regrid
 
 MIN_COARSE = 5
 """Fewest coarse pixels along a side: less holds no window and no neighbourhood."""
+
+_VISIBLE = 1 - 1e-4
 
 _VERTICAL = ("y", "latitude", "lat")
 _HORIZONTAL = ("x", "longitude", "lon")
@@ -35,6 +38,8 @@ class SceneArrays:
     usable : numpy or dask array of bool, shape (h * ratio, w * ratio), or None
     grids : GridPair
     bands : tuple of str
+    moved : tuple of float, or None
+        Fine pixels along y and x by which reflectance was moved against its georeference.
     """
 
     vnir: Any
@@ -42,6 +47,7 @@ class SceneArrays:
     usable: Any
     grids: GridPair
     bands: tuple[str, ...]
+    moved: tuple[float, float] | None = None
 
     @property
     def is_lazy(self) -> bool:
@@ -56,7 +62,13 @@ class SceneArrays:
 
 
 def prepare(
-    vnir: xr.DataArray, lst: xr.DataArray, valid: xr.DataArray | None = None, *, ratio: int | None = None
+    vnir: xr.DataArray,
+    lst: xr.DataArray,
+    valid: xr.DataArray | None = None,
+    *,
+    ratio: int | None = None,
+    move: tuple[float, float] | None = None,
+    reopen: Callable[[GeoBox], xr.DataArray] | None = None,
 ) -> SceneArrays:
     """Check a scene and bring it onto nested grids.
 
@@ -70,6 +82,11 @@ def prepare(
         Dimensions (y, x) on the fine or the coarse grid, True where a pixel may be used.
     ratio
         Fine pixels per coarse pixel; by default from the grids.
+    move
+        Take reflectance, and what a fine mask hides of it, from so many fine pixels further down and to the
+        right. The mask itself stays: what is masked does not appear.
+    reopen
+        With `move`: opens the bands of `vnir` on another grid, in place of resampling `vnir`.
 
     Returns
     -------
@@ -96,13 +113,33 @@ def prepare(
         )
     usable = None if valid is None else _mask(valid, grids)
     return SceneArrays(
-        vnir=_float32(regrid(vnir, grids.fine)),
+        vnir=_float32(regrid(vnir, grids.fine) if move is None else _moved(vnir, valid, grids, move, reopen)),
         lst=_float32(lst.data),
         usable=usable,
         grids=grids,
         bands=tuple(str(b) for b in vnir.coords["band"].values) if "band" in vnir.coords
         else tuple(f"band{k + 1}" for k in range(vnir.sizes["band"])),
+        moved=move,
     )  # fmt: skip
+
+
+def _moved(
+    vnir: xr.DataArray,
+    valid: xr.DataArray | None,
+    grids: GridPair,
+    move: tuple[float, float],
+    reopen: Callable[[GeoBox], xr.DataArray] | None,
+) -> NDArray[Any] | da.Array:
+    """Reflectance from moved positions, missing where it is made of a pixel that a fine mask hides."""
+    target = moved(grids.fine, move)
+    bands = regrid(vnir, target, "cubic") if reopen is None else _stack(reopen(target)).data
+    if valid is None or not coincide(grid_of(valid), grids.fine):
+        return bands
+    plain = north_up(_plane(valid, "valid")).astype(np.float32)
+    # Linear weights: any share of a hidden pixel shows.
+    (visible,) = regrid(plain.expand_dims("band"), target)
+    xp = da if isinstance(bands, da.Array) or isinstance(visible, da.Array) else np
+    return xp.where(visible < _VISIBLE, np.float32(np.nan), bands)
 
 
 def _plane(array: xr.DataArray, name: str) -> xr.DataArray:

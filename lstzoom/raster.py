@@ -10,7 +10,8 @@ How a band reaches the target grid
       coarser: the values are repeated.
     * The source pixel is at most two thirds of the target pixel: area-weighted mean of the source
       pixels, missing where less than half of the target pixel is covered.
-    * Otherwise: bilinear, missing where the source pixel under the target pixel's centre is.
+    * Otherwise: bilinear, missing where the source pixel under the target pixel's centre is. Cubic
+      convolution in its place, where reflectance is moved to fit the LST: it keeps more detail.
 
 The source position of a target pixel is computed from its place in the whole grid, across CRS by
 exact transformation of its centre, so a window equals the same part of the whole bit for bit.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Chunks: TypeAlias = int | tuple[int, int]
-Resampling: TypeAlias = Literal["auto", "nearest"]
+Resampling: TypeAlias = Literal["auto", "nearest", "cubic"]
 LstUnits: TypeAlias = Literal["auto", "K", "C"]
 
 DEFAULT_CHUNK: Final = 2048
@@ -64,11 +66,13 @@ _FINER: Final = 1.5
 _MAX_SOURCE_PIXELS: Final = 1 << 22
 # Across CRS every target pixel has its own indices and weights, some 100 bytes of them.
 _MAX_POINTS: Final = 1 << 20
+_QUERY: Final = re.compile(r"(https?://[^\s?'\"}]*)\?[^\s'\"}!]*")
 _ZERO_CELSIUS: Final = 273.15
 # Surface temperatures on Earth, with room for craters and cloud tops.
 _KELVIN: Final = (150.0, 700.0)
 _CELSIUS: Final = (-120.0, 130.0)
-_KELVIN_NAMES: Final = frozenset({"k", "kelvin", "kelvins", "degk", "deg_k"})
+KELVIN_NAMES: Final = frozenset({"k", "kelvin", "kelvins", "degk", "deg_k"})
+"""How files spell kelvin, in lower case."""
 _CELSIUS_NAMES: Final = frozenset(
     {"c", "°c", "degc", "deg_c", "celsius", "degree_celsius", "degrees_celsius", "degrees celsius"}
 )
@@ -136,7 +140,9 @@ def _grid_token(grid: GeoBox) -> tuple[object, ...]:
     return (str(grid.crs), tuple(grid.affine)[:6], tuple(grid.shape))
 
 
-def describe(path: str | Path, *, nodata: float | None = None) -> tuple[RasterSource, ...]:
+def describe(
+    path: str | Path, *, nodata: float | None = None, codes: bool = False
+) -> tuple[RasterSource, ...]:
     """Read the header of a file.
 
     Parameters
@@ -145,6 +151,9 @@ def describe(path: str | Path, *, nodata: float | None = None) -> tuple[RasterSo
         Path, or an address that rasterio opens.
     nodata
         Stored number that marks missing pixels, in place of the file's own tags.
+    codes
+        The bands are masks of codes: the fourth of four bytes, which GDAL calls alpha unless told
+        otherwise, is one of them.
 
     Returns
     -------
@@ -162,9 +171,9 @@ def describe(path: str | Path, *, nodata: float | None = None) -> tuple[RasterSo
     with _opened(address) as dataset:
         geobox, south_up = _geobox_of(dataset, address)
         return tuple(
-            _source(dataset, address, band, geobox, south_up=south_up, nodata=nodata)
+            _source(dataset, address, band, geobox, south_up=south_up, nodata=nodata, codes=codes)
             for band in dataset.indexes
-            if dataset.colorinterp[band - 1] is not ColorInterp.alpha
+            if codes or dataset.colorinterp[band - 1] is not ColorInterp.alpha
         )
 
 
@@ -174,11 +183,22 @@ def _opened(path: str) -> Iterator[Any]:
         dataset = rasterio.open(path)
     except RasterioError as error:
         raise InputError(
-            f"cannot open the raster {path!r}: {error}; check the path, the format and, "
+            f"cannot open the raster {shown(path)!r}: {shown(str(error))}; check the path, the format and, "
             "for remote files, the access"
         ) from error
     with dataset:
         yield dataset
+
+
+def shown(text: str) -> str:
+    """Return a text without the queries of URLs, which may hold a signature: that belongs in no message.
+
+    Examples
+    --------
+    >>> shown("cannot read '/vsizip/{/vsicurl/https://host/x.zip?sig=secret}/lst.tiff': 403")
+    "cannot read '/vsizip/{/vsicurl/https://host/x.zip}/lst.tiff': 403"
+    """
+    return _QUERY.sub(r"\1", text)
 
 
 def _geobox_of(dataset: Any, path: str) -> tuple[GeoBox, bool]:  # noqa: ANN401
@@ -198,6 +218,14 @@ def _geobox_of(dataset: Any, path: str) -> tuple[GeoBox, bool]:  # noqa: ANN401
     return GeoBox(shape, upright, dataset.crs), south_up
 
 
+def file_affine(source: RasterSource) -> Affine:
+    """Return the geotransform as it stands in the file; that of ``source.geobox`` is always north-up."""
+    affine, rows = source.geobox.affine, source.geobox.shape.y
+    if not source.south_up:
+        return affine
+    return Affine(affine.a, 0, affine.c, 0, -affine.e, affine.f + affine.e * rows)
+
+
 def _source(
     dataset: Any,  # noqa: ANN401
     path: str,
@@ -206,6 +234,7 @@ def _source(
     *,
     south_up: bool,
     nodata: float | None,
+    codes: bool,
 ) -> RasterSource:
     dtype = dataset.dtypes[band - 1]
     if dtype.startswith("complex"):
@@ -222,7 +251,8 @@ def _source(
         description=dataset.descriptions[band - 1] or "",
         units=dataset.units[band - 1] or "",
         south_up=south_up,
-        masked=MaskFlags.per_dataset in flags or MaskFlags.alpha in flags,
+        masked=(MaskFlags.alpha not in flags and MaskFlags.per_dataset in flags)
+        or (MaskFlags.alpha in flags and not codes),
         fingerprint=_fingerprint(path),
     )
 
@@ -300,7 +330,9 @@ def _snapped(axis: _Axis, size: int) -> tuple[_Axis, bool]:
 def _method(resampling: Resampling, scale: float, *, replicate: bool) -> Method:
     if replicate or resampling == "nearest":
         return "nearest"
-    return "average" if scale >= _FINER else "bilinear"
+    if scale >= _FINER:
+        return "average"
+    return "cubic" if resampling == "cubic" else "bilinear"
 
 
 def _sampling_across_crs(
@@ -351,7 +383,8 @@ class LazyStack:
     grid
         Target grid, north-up with a CRS.
     resampling
-        ``"auto"``, see the module, or ``"nearest"``.
+        ``"auto"``, see the module; ``"cubic"``, the same with cubic convolution in place of bilinear; or
+        ``"nearest"``.
 
     Notes
     -----
@@ -517,8 +550,8 @@ def _read_window(
         present = dataset.read_masks(source.band, window=window) > 0 if source.masked else None
     except RasterioError as error:
         raise InputError(
-            f"cannot read band {source.band} of {source.path!r} in the window rows "
-            f"{rows.start}..{rows.stop}, columns {columns.start}..{columns.stop}: {error}; "
+            f"cannot read band {source.band} of {shown(source.path)!r} in the window rows "
+            f"{rows.start}..{rows.stop}, columns {columns.start}..{columns.stop}: {shown(str(error))}; "
             "the file may be truncated or, if remote, out of reach"
         ) from error
     values = _cleaned(stored, present, source)
@@ -558,6 +591,8 @@ def open_stack(
     bands: Sequence[int] | None = None,
     chunks: Chunks | None = None,
     nodata: float | None = None,
+    *,
+    resampling: Resampling = "auto",
 ) -> xr.DataArray:
     """Open bands on one grid, lazily.
 
@@ -574,6 +609,8 @@ def open_stack(
         all bands and is one task.
     nodata
         Stored number that marks missing pixels, in place of the files' own tags.
+    resampling
+        As for `LazyStack`.
 
     Returns
     -------
@@ -590,10 +627,21 @@ def open_stack(
         If a file has no CRS, is rotated or sheared.
     """
     sources = _sources(paths, bands, nodata)
-    stack = LazyStack(sources, grid)
+    return stack_sources(sources, grid, _band_names(sources), chunks, resampling)
+
+
+def stack_sources(
+    sources: Sequence[RasterSource],
+    grid: GeoBox,
+    names: Sequence[str],
+    chunks: Chunks | None = None,
+    resampling: Resampling = "auto",
+) -> xr.DataArray:
+    """Open bands that are already described on one grid, lazily; see `open_stack` for the result."""
+    stack = LazyStack(tuple(sources), grid, resampling)
     array = _dask(stack, (len(sources), *_chunk_shape(chunks)))
     resolutions = [float(source.geobox.affine.a) for source in sources]
-    return _on_grid(array, grid, "vnir", {"native_resolution": resolutions}, _band_names(sources))
+    return _on_grid(array, grid, "vnir", {"native_resolution": resolutions}, list(names))
 
 
 def _sources(
@@ -730,6 +778,11 @@ def open_lst(
         source = replace(source, offset=offset)
     if _units_of(source, units) == "C":
         source = replace(source, offset=source.offset + _ZERO_CELSIUS)
+    return lst_source(source, chunks)
+
+
+def lst_source(source: RasterSource, chunks: Chunks | None = None) -> xr.DataArray:
+    """Open a band that is known to be kelvin on its own grid, lazily; see `open_lst` for the result."""
     array = _dask(LazyRaster(source, source.geobox), _chunk_shape(chunks))
     attrs = {"units": "K", "standard_name": "surface_temperature"}
     return _on_grid(array, source.geobox, "lst", attrs)
@@ -837,15 +890,22 @@ def open_mask(
             "say which values are usable, for example --mask-clear 0"
         )
     clear = [0] if clear_values is None else list(clear_values)
+    return mask_source(source, grid, clear, chunks)
+
+
+def mask_source(
+    source: RasterSource, grid: GeoBox, clear_values: Sequence[int], chunks: Chunks | None = None
+) -> xr.DataArray:
+    """Open a band of codes that is already described on a grid, lazily; see `open_mask` for the result."""
     # Values of a mask are codes: neither scaled, nor missing if they are listed.
     source = replace(source, scale=1.0, offset=0.0)
-    if source.nodata in clear:
+    if source.nodata in clear_values:
         source = replace(source, nodata=None, masked=False)
     read = _dask(LazyRaster(source, grid, "nearest"), _chunk_shape(chunks))
     usable = da.map_blocks(
         _is_usable,
         read,
-        clear=np.asarray(clear, np.float32),
+        clear=np.asarray(clear_values, np.float32),
         dtype=np.bool_,
         meta=np.empty((0, 0), np.bool_),
     )

@@ -12,11 +12,24 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from lstzoom.grid import coincide, grid_of
-from lstzoom.raster import DEFAULT_CHUNK, Sampling, sampling
+from lstzoom.raster import DEFAULT_CHUNK, Resampling, Sampling, sampling
 from lstzoom.types import YX
 
 
-def regrid(array: xr.DataArray, grid: GeoBox) -> NDArray[Any] | da.Array:
+def moved(grid: GeoBox, offset: tuple[float, float]) -> GeoBox:
+    """Return a grid that lies some of its pixels further down and to the right.
+
+    Parameters
+    ----------
+    grid
+        Any grid.
+    offset
+        Pixels along y and x, whole or not.
+    """
+    return grid.translate_pix(offset[1], offset[0])
+
+
+def regrid(array: xr.DataArray, grid: GeoBox, resampling: Resampling = "auto") -> NDArray[Any] | da.Array:
     """Put an array on another grid.
 
     Parameters
@@ -25,6 +38,8 @@ def regrid(array: xr.DataArray, grid: GeoBox) -> NDArray[Any] | da.Array:
         Dimensions (band, y, x), with a grid; missing where not finite.
     grid
         Target.
+    resampling
+        As for files (`lstzoom.raster.LazyStack`).
 
     Returns
     -------
@@ -36,22 +51,25 @@ def regrid(array: xr.DataArray, grid: GeoBox) -> NDArray[Any] | da.Array:
     if coincide(source, grid):
         return array.data
     if isinstance(array.data, da.Array):
-        return _lazily(array.data, source, grid)
-    whole = sampling(source, grid, "auto", slice(0, grid.shape.y), slice(0, grid.shape.x))
+        return _lazily(array.data, source, grid, resampling)
+    whole = sampling(source, grid, resampling, slice(0, grid.shape.y), slice(0, grid.shape.x))
     return _apply(_finite(array.data), whole, YX(0, 0))
 
 
-def _lazily(data: da.Array, source: GeoBox, grid: GeoBox) -> da.Array:
+def _lazily(data: da.Array, source: GeoBox, grid: GeoBox, resampling: Resampling) -> da.Array:
     """One task for each chunk of the target, fed with the part of the source that it needs."""
     task = dask.delayed(_window, pure=True)
     rows = []
-    for y in range(0, grid.shape.y, DEFAULT_CHUNK):
-        ys = slice(y, min(y + DEFAULT_CHUNK, grid.shape.y))
+    # A grid that is merely moved keeps the chunks: their sides were chosen for what the memory holds.
+    side = int(max(data.chunksize[1:])) if grid.shape == source.shape else DEFAULT_CHUNK
+    for y in range(0, grid.shape.y, side):
+        ys = slice(y, min(y + side, grid.shape.y))
         row = []
-        for x in range(0, grid.shape.x, DEFAULT_CHUNK):
-            xs = slice(x, min(x + DEFAULT_CHUNK, grid.shape.x))
-            span = sampling(source, grid, "auto", ys, xs).read_span(YX(*source.shape))
-            part = task(data[:, span[0], span[1]], source, grid, (ys, xs), YX(span[0].start, span[1].start))
+        for x in range(0, grid.shape.x, side):
+            xs = slice(x, min(x + side, grid.shape.x))
+            span = sampling(source, grid, resampling, ys, xs).read_span(YX(*source.shape))
+            origin = YX(span[0].start, span[1].start)
+            part = task(data[:, span[0], span[1]], source, grid, (ys, xs), origin, resampling)
             shape = (data.shape[0], ys.stop - ys.start, xs.stop - xs.start)
             row.append(da.from_delayed(part, shape, np.float32))
         rows.append(row)
@@ -59,9 +77,14 @@ def _lazily(data: da.Array, source: GeoBox, grid: GeoBox) -> da.Array:
 
 
 def _window(
-    data: NDArray[Any], source: GeoBox, grid: GeoBox, window: tuple[slice, slice], origin: YX
+    data: NDArray[Any],
+    source: GeoBox,
+    grid: GeoBox,
+    window: tuple[slice, slice],
+    origin: YX,
+    resampling: Resampling,
 ) -> NDArray[np.float32]:
-    return _apply(_finite(data), sampling(source, grid, "auto", *window), origin)
+    return _apply(_finite(data), sampling(source, grid, resampling, *window), origin)
 
 
 def _apply(data: NDArray[np.float32], how: Sampling, origin: YX) -> NDArray[np.float32]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import dask
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 import lstzoom
 from lstzoom.config import SharpenConfig
 from lstzoom.halo import blocks, map_blocks, run_block
-from lstzoom.inputs import SceneArrays, prepare
+from lstzoom.inputs import SceneArrays
 from lstzoom.kernels.block import BlockSettings, sharpen_block
 from lstzoom.kernels.quality import MEANINGS, QA
+from lstzoom.registration import attributes, measure_scene, prepare_aligned, tell
 from lstzoom.train import SceneModel, train
 from lstzoom.types import YX
 
@@ -29,6 +33,11 @@ ATTRS: Mapping[str, dict[str, Any]] = {
         "long_name": "where the value comes from, or why there is none",
         "flag_values": np.array([flag.value for flag in QA], np.uint8),
         "flag_meanings": " ".join(MEANINGS[flag] for flag in QA),
+    },
+    "lst_uncertainty": {
+        "long_name": "standard uncertainty of the detail of land surface temperature",
+        "standard_name": "surface_temperature standard_error",
+        "units": "K",
     },
     "lst_global": {"long_name": "prediction of the global model", "units": "K"},
     "lst_local": {"long_name": "prediction of the local models", "units": "K"},
@@ -72,7 +81,10 @@ def sharpen(
     xarray.Dataset
         Dimensions (y, x) on the fine grid. ``lst`` (float32, kelvin, NaN where there is none), ``qa``
         (uint8 flags) and what ``config.outputs`` asks for. Lazy if any input is a dask array: then
-        nothing is read or trained before it is computed, with one task for each block.
+        nothing is read or trained before it is computed, with one task for each block; only
+        ``config.align`` has to measure the shift at once. The attributes hold how far reflectance lies
+        beside the LST, in fine pixels, where that is known when the result is described: not for lazy
+        inputs, whose shift is logged when it is computed (see `lstzoom.measure_shift`).
 
     Raises
     ------
@@ -103,14 +115,59 @@ def sharpen(
     ({'y': 60, 'x': 60}, True)
     """
     config = config or SharpenConfig()
-    scene = prepare(vnir, lst, valid, ratio=ratio)
+    scene, shift = prepare_aligned(vnir, lst, valid, ratio=ratio, config=config)
     if model is not None:
         model.check(scene, config)
-    trained = model or train([scene], config)
+    if scene.is_lazy:
+        trained = model or _told(train([scene], config, [shift] if config.align else None), scene)
+        return sharpen_scene(scene, trained, config, attributes(shift) if config.align else None)
+    shift = shift if config.align else measure_scene(scene, config)
+    tell(shift, scene.grids.fine, moved=scene.moved is not None)
+    return sharpen_scene(scene, model or train([scene], config, [shift]), config, attributes(shift))
+
+
+def _told(model: Any, scene: SceneArrays) -> Any:  # noqa: ANN401  (a Delayed SceneModel)
+    """Let a lazy model tell the shift of its scene when it is computed."""
+    told = partial(_tell, grid=scene.grids.fine, moved=scene.moved is not None)
+    return dask.delayed(told, pure=True, traverse=False)(model)
+
+
+def _tell(model: SceneModel, *, grid: GeoBox, moved: bool) -> SceneModel:
+    tell(model.shifts[0], grid, moved=moved)
+    return model
+
+
+def sharpen_scene(
+    scene: SceneArrays,
+    model: Any,  # noqa: ANN401  (a SceneModel or its Delayed)
+    config: SharpenConfig,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Sharpen a prepared scene with a trained model.
+
+    Parameters
+    ----------
+    scene
+        From `lstzoom.registration.prepare_aligned`.
+    model
+        `SceneModel` or, for a lazy scene, a dask Delayed of one.
+    config
+        Settings.
+    attrs
+        Further attributes of the result.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `sharpen` does.
+    """
     outputs: dict[str, np.dtype[Any]] = {"lst": np.dtype(np.float32), "qa": np.dtype(np.uint8)}
+    if config.method == "calibrated":
+        outputs["lst_uncertainty"] = np.dtype(np.float32)
     outputs |= dict.fromkeys(config.outputs, np.dtype(np.float32))
-    arrays = (_lazily if scene.is_lazy else _directly)(scene, trained, config, outputs)
-    return describe(arrays, scene, config)
+    arrays = (_lazily if scene.is_lazy else _directly)(scene, model, config, outputs)
+    described = describe(arrays, scene, config)
+    return described.assign_attrs(attrs or {})
 
 
 class BlockFunction:
@@ -124,6 +181,7 @@ class BlockFunction:
             cv_threshold=config.cv_threshold,
             seed=config.seed,
             calibrated=config.method == "calibrated",
+            box=config.conservation_box,
         )
         self.names = names
 
@@ -185,5 +243,6 @@ def describe(arrays: Mapping[str, Any], scene: SceneArrays, config: SharpenConfi
         "lstzoom_ratio": scene.grids.ratio,
         "lstzoom_bands": ", ".join(scene.bands),
         "lstzoom_seed": config.seed,
+        "lstzoom_aligned": int(scene.moved is not None),
     }
     return dataset

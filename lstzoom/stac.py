@@ -33,6 +33,7 @@ from odc.geo.xr import xr_coords
 from lstzoom import raster
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.grid import GridPair, resolve_grids
+from lstzoom.product.fields import COG_TYPE, crs_fields, json_number, outline
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,6 @@ Items: TypeAlias = (
     str | Path | pystac.Item | pystac.Collection | pystac.ItemCollection | Iterable[pystac.Item]
 )
 
-COG_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 TEMPERATURE: Final = "temperature"
 REFLECTANCE: Final = "reflectance"
 DEFAULT_CHUNK: Final = 256
@@ -57,7 +57,6 @@ _CELSIUS_NAMES: Final = frozenset({"c", "°c", "degc", "celsius", "degree_celsiu
 # Pixels this much finer than the target are averaged; the same limit as in `lstzoom.raster`.
 _FINER: Final = 1.5
 _ALIGNED: Final = 0.01
-_EDGE_POINTS: Final = 21
 
 
 # Writing
@@ -131,11 +130,11 @@ def _item(
 ) -> pystac.Item:
     """Describe files of one role; footprint and bounds are those of the first one."""
     grid = next(iter(heads.values()))[0].geobox
-    outline = _outline(grid)
+    edge = outline(grid)
     item = pystac.Item(
         id=item_id,
-        geometry={"type": "Polygon", "coordinates": [outline.tolist()]},
-        bbox=[*outline.min(0).tolist(), *outline.max(0).tolist()],
+        geometry={"type": "Polygon", "coordinates": [edge.tolist()]},
+        bbox=[*edge.min(0).tolist(), *edge.max(0).tolist()],
         datetime=time,
         properties={},
         stac_extensions=list(_EXTENSIONS),
@@ -156,11 +155,11 @@ def item_of(name: str, when: datetime, heads: Mapping[str, tuple[raster.RasterSo
     heads
         Bands of each file by asset key, as `lstzoom.raster.describe` returns them.
     """
-    outline = _outline(next(iter(heads.values()))[0].geobox)
+    edge = outline(next(iter(heads.values()))[0].geobox)
     item = pystac.Item(
         id=name,
-        geometry={"type": "Polygon", "coordinates": [outline.tolist()]},
-        bbox=[*outline.min(0).tolist(), *outline.max(0).tolist()],
+        geometry={"type": "Polygon", "coordinates": [edge.tolist()]},
+        bbox=[*edge.min(0).tolist(), *edge.max(0).tolist()],
         datetime=when,
         properties={},
         stac_extensions=list(_EXTENSIONS),
@@ -168,18 +167,6 @@ def item_of(name: str, when: datetime, heads: Mapping[str, tuple[raster.RasterSo
     for key, sources in heads.items():
         item.add_asset(key, pystac.Asset(sources[0].path, extra_fields=_grid_fields(sources[0])))
     return item
-
-
-def _outline(grid: GeoBox) -> NDArray[np.float64]:
-    """Longitude and latitude along the edge of a grid, counterclockwise and closed."""
-    assert grid.crs is not None  # noqa: S101  (refused when the file was described)
-    # Edges of a UTM scene are curves in longitude and latitude: four corners would cut it.
-    part = np.linspace(0.0, 1.0, _EDGE_POINTS)[:-1]
-    column = np.concatenate([part, 0 * part + 1, 1 - part, 0 * part, [0.0]])
-    row = np.concatenate([0 * part, part, 0 * part + 1, 1 - part, [0.0]])
-    left, bottom, right, top = grid.boundingbox.bbox
-    x, y = left + (right - left) * column, bottom + (top - bottom) * row
-    return np.round(np.stack(grid.crs.transformer_to_crs("EPSG:4326")(x, y), axis=1), 7)
 
 
 def _asset(root: Path, key: str, sources: tuple[raster.RasterSource, ...], role: str) -> pystac.Asset:
@@ -204,24 +191,10 @@ def _asset(root: Path, key: str, sources: tuple[raster.RasterSource, ...], role:
 def _grid_fields(source: raster.RasterSource) -> dict[str, Any]:
     rows, columns = source.geobox.shape
     return {
-        **_crs_fields(source.geobox),
+        **crs_fields(source.geobox),
         "proj:shape": [rows, columns],
-        "proj:transform": list(_file_affine(source))[:6],
+        "proj:transform": list(raster.file_affine(source))[:6],
     }
-
-
-def _crs_fields(grid: GeoBox) -> dict[str, Any]:
-    assert grid.crs is not None  # noqa: S101  (refused when the file was described)
-    code = grid.crs.to_epsg()
-    return {"proj:code": f"EPSG:{code}"} if code else {"proj:code": None, "proj:wkt2": grid.crs.to_wkt()}
-
-
-def _file_affine(source: raster.RasterSource) -> Affine:
-    """Return the geotransform as it stands in the file; ours is always north-up."""
-    affine, rows = source.geobox.affine, source.geobox.shape.y
-    if not source.south_up:
-        return affine
-    return Affine(affine.a, 0, affine.c, 0, -affine.e, affine.f + affine.e * rows)
 
 
 def _band(key: str, source: raster.RasterSource, *, alone: bool) -> dict[str, Any]:
@@ -233,17 +206,10 @@ def _band(key: str, source: raster.RasterSource, *, alone: bool) -> dict[str, An
         "raster:spatial_resolution": abs(source.geobox.affine.a),
     }
     if source.nodata is not None:
-        band["nodata"] = _json_number(source.nodata)
+        band["nodata"] = json_number(source.nodata)
     if source.units:
         band["unit"] = source.units
     return band
-
-
-def _json_number(number: float) -> float | str:
-    """Spell a number as STAC does: JSON has no NaN and no infinity."""
-    if math.isfinite(number):
-        return int(number) if number == int(number) else number
-    return str(number)
 
 
 def _save(root: Path, name: str, licence: str, time: datetime, items: Sequence[pystac.Item]) -> Path:

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -27,9 +27,11 @@ from odc.geo.geobox import GeoBox
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.grid import grid_of, resolve_grids
-from lstzoom.inputs import prepare
+from lstzoom.inputs import SceneArrays
 from lstzoom.kernels.quality import MEANINGS, QA
-from lstzoom.sharpening import ATTRS, BlockFunction, sharpen
+from lstzoom.kernels.register import Shift
+from lstzoom.registration import attributes, computed, measure_scene, prepare_aligned, tell
+from lstzoom.sharpening import ATTRS, BlockFunction, sharpen_scene
 from lstzoom.train import SceneModel, train
 from lstzoom.write import QA as QA_ENCODING
 from lstzoom.write import UINT16, CogSink, Encoding, ZarrSink, ZarrVariable
@@ -42,7 +44,6 @@ logger = logging.getLogger(__name__)
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the blocks done and all blocks: first with (0, n), then after every block."""
 Window: TypeAlias = tuple[slice, slice]
-_Write: TypeAlias = Callable[[Window, Any, Any], None]
 
 MIN_CHUNK: Final = 64
 """Smallest block that is chosen, coarse pixels: below, halos cost more than cores."""
@@ -107,6 +108,10 @@ class Written:
         ``min``, ``mean`` and ``max`` of the LST before it was encoded; None without any value.
     flags
         Fine pixels by flag (`lstzoom.kernels.quality.MEANINGS`).
+    shift
+        How far reflectance lies beside the LST; None where nothing could be measured.
+    aligned
+        Whether that was corrected.
     """
 
     paths: Mapping[str, Path]
@@ -116,6 +121,31 @@ class Written:
     seconds: float
     kelvin: Mapping[str, float] | None
     flags: Mapping[str, int]
+    shift: Shift | None
+    aligned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Sinks:
+    """Open targets."""
+
+    lst: CogSink | None
+    qa: CogSink | None
+    store: ZarrSink | None
+
+    def write(self, window: Window, lst: NDArray[Any], qa: NDArray[Any]) -> None:
+        if self.lst is not None:
+            self.lst.write(lst, window)
+        if self.qa is not None:
+            self.qa.write(qa, window)
+        if self.store is not None:
+            self.store.write({"lst": lst, "qa": qa}, window)
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Add what was not known when the targets were opened."""
+        for sink in (self.lst, self.qa, self.store):
+            if sink is not None:
+                sink.tag(tags)
 
 
 @dataclass(slots=True)
@@ -255,6 +285,7 @@ def write_sharpened(
     client: Any = None,  # noqa: ANN401  (distributed ships no types)
     threads: int = 1,
     progress: Progress | None = None,
+    reopen: Callable[[GeoBox], xr.DataArray] | None = None,
 ) -> Written:
     """Sharpen a scene into files without ever holding it in memory.
 
@@ -270,6 +301,9 @@ def write_sharpened(
         Blocks at a time in this process; not used with a client.
     progress
         Told about every block.
+    reopen
+        Opens the bands of ``vnir`` on another grid: with ``config.align``, files are then resampled once
+        and not twice.
 
     Returns
     -------
@@ -288,32 +322,38 @@ def write_sharpened(
     grids = resolve_grids(grid_of(lst), [grid_of(vnir)])
     grid = grids.fine
     # Targets are opened first: one that cannot be written is no reason to compute for an hour.
-    with _sinks(targets, grid, settings.chunk * grids.ratio) as write:
+    with _sinks(targets, grid, settings.chunk * grids.ratio) as sinks:
         vnir, lst = (one if one.chunks else one.chunk() for one in (vnir, lst))
-        trained = model or _trained(vnir, lst, valid, settings, client)
-        sharp = sharpen(vnir, lst, valid=valid, model=trained, config=settings)
-        tasks, tally = _tasks(sharp), _Tally()
+        # A current client computes whatever dask is asked to compute.
+        with nullcontext() if client is None else client.as_current():
+            scene, shift = prepare_aligned(vnir, lst, valid, config=settings, reopen=reopen)
+            if model is None:
+                trained = _trained(scene, [shift] if settings.align else None, settings)
+                shift = trained.shifts[0]
+            else:
+                trained = model
+                trained.check(scene, settings)
+                shift = shift if settings.align else computed(measure_scene(scene, settings))
+        aligned = scene.moved is not None
+        tell(shift, grid, moved=aligned)
+        sinks.tag({name.upper(): str(value) for name, value in attributes(shift).items()})
+        sinks.tag({"LSTZOOM_ALIGNED": str(int(aligned))})
+        tasks, tally = _tasks(sharpen_scene(scene, trained, settings)), _Tally()
         report = progress or (lambda _done, _all: None)
         report(0, len(tasks))
         for done, (window, block) in enumerate(_computed(tasks, client, threads), 1):
             tally.add(block.lst.values, block.qa.values)
-            write(window, block.lst.values, block.qa.values)
+            sinks.write(window, block.lst.values, block.qa.values)
             report(done, len(tasks))
     seconds = time.perf_counter() - start
-    return Written(targets.paths, grid, len(tasks), settings.chunk, seconds, tally.kelvin, tally.by_flag)
+    return Written(
+        targets.paths, grid, len(tasks), settings.chunk, seconds, tally.kelvin, tally.by_flag, shift, aligned
+    )
 
 
-def _trained(
-    vnir: xr.DataArray,
-    lst: xr.DataArray,
-    valid: xr.DataArray | None,
-    config: SharpenConfig,
-    client: Any,  # noqa: ANN401
-) -> SceneModel:
-    # A current client computes whatever dask is asked to compute.
-    with nullcontext() if client is None else client.as_current():
-        trained = train([prepare(vnir, lst, valid)], config)
-        model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+def _trained(scene: SceneArrays, shifts: Sequence[Shift | None] | None, config: SharpenConfig) -> SceneModel:
+    trained = train([scene], config, shifts)
+    model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
     if model.level_rows == 0:
         logger.warning(
             "no coarse pixel has valid LST and only valid fine pixels in all bands, so nothing was learned: "
@@ -324,7 +364,7 @@ def _trained(
 
 
 @contextmanager
-def _sinks(targets: Targets, grid: GeoBox, tile: int) -> Iterator[_Write]:
+def _sinks(targets: Targets, grid: GeoBox, tile: int) -> Iterator[_Sinks]:
     """Open all targets; they get their names when the block ends without error."""
     if not targets.paths:
         raise InputError("there is no target; name at least one file to write")
@@ -340,16 +380,7 @@ def _sinks(targets: Targets, grid: GeoBox, tile: int) -> Iterator[_Write]:
             qa = stack.enter_context(sink)
         if targets.zarr is not None:
             store = stack.enter_context(_store(targets, grid, tile))
-
-        def write(window: Window, lst_block: NDArray[Any], qa_block: NDArray[Any]) -> None:
-            if lst is not None:
-                lst.write(lst_block, window)
-            if qa is not None:
-                qa.write(qa_block, window)
-            if store is not None:
-                store.write({"lst": lst_block, "qa": qa_block}, window)
-
-        yield write
+        yield _Sinks(lst, qa, store)
 
 
 def _require_distinct(targets: Targets) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any, TypeAlias
 
 import dask
@@ -13,15 +14,19 @@ import numpy as np
 import xarray as xr
 from dask.delayed import Delayed
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from lstzoom.config import SharpenConfig
-from lstzoom.errors import EmptySampleError, InputError
-from lstzoom.halo import Block, delay_blocks, run_block
-from lstzoom.inputs import SceneArrays, prepare
+from lstzoom.errors import ConfigError, EmptySampleError, InputError
+from lstzoom.grid import pixel_metres
+from lstzoom.halo import delay_blocks, grown, run_block
+from lstzoom.inputs import SceneArrays
+from lstzoom.kernels import footprint
 from lstzoom.kernels.amplitude import correlation
 from lstzoom.kernels.block import GlobalModel
+from lstzoom.kernels.features import filled_levels
+from lstzoom.kernels.register import Shift
 from lstzoom.kernels.rows import (
-    CoarseBlock,
     Rows,
     aggregate_block,
     choose_pairs,
@@ -31,6 +36,8 @@ from lstzoom.kernels.rows import (
     pair_sums,
 )
 from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
+from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_errors
+from lstzoom.registration import measure_scene, prepare_aligned, tell
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
 from lstzoom.types import YX
 
@@ -39,8 +46,8 @@ logger = logging.getLogger(__name__)
 _PATCH_HALO = 4
 """Blocks, one scale up, around a patch: the reach of slopes and upsampling there."""
 
-_PAIR_PATCHES = 8
-"""Patches from which the normalised differences are chosen."""
+_SURVEY_PATCHES = 8
+"""Patches from which the normalised differences and the footprint are learned, before all are sampled."""
 
 _MAX_PHASES = 16
 """More ways to cut the same pixels into blocks add work and hardly anything new."""
@@ -65,6 +72,9 @@ class SceneModel:
         Seed of the bags.
     level_rows, detail_rows : int
         Sizes of the samples.
+    shifts : tuple of Shift or None
+        How far the reflectance of each scene lay beside its LST, before it was aligned; None where that
+        could not be measured.
     """
 
     model: GlobalModel
@@ -73,6 +83,7 @@ class SceneModel:
     seed: int
     level_rows: int
     detail_rows: int
+    shifts: tuple[Shift | None, ...] = ()
 
     def check(self, scene: SceneArrays, config: SharpenConfig) -> None:
         """Refuse a scene that this model cannot be applied to.
@@ -139,10 +150,13 @@ def fit(
     listed = list(scenes)
     if any(isinstance(scene, xr.DataArray) for scene in listed):
         raise InputError("fit takes a list of scenes: fit([(vnir, lst)]), not fit((vnir, lst))")
-    prepared = [prepare(*scene) for scene in listed]
+    aligned = [prepare_aligned(*scene, config=config) for scene in listed]
+    prepared = [scene for scene, _ in aligned]
     _require_alike(prepared)
-    trained = train(prepared, config)
+    trained = train(prepared, config, [shift for _, shift in aligned] if config.align else None)
     model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+    for scene, shift in zip(prepared, model.shifts, strict=True):
+        tell(shift, scene.grids.fine, moved=scene.moved is not None)
     if model.level_rows == 0:
         raise EmptySampleError(
             f"no coarse pixel of the {len(prepared)} scene(s) has valid LST and only valid fine pixels in "
@@ -151,7 +165,9 @@ def fit(
     return model
 
 
-def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa: ANN401  (dask is untyped)
+def train(
+    scenes: Sequence[SceneArrays], config: SharpenConfig, shifts: Sequence[Shift | None] | None = None
+) -> Any:  # noqa: ANN401  (dask is untyped)
     """Train the global model of prepared scenes.
 
     Parameters
@@ -160,25 +176,25 @@ def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa:
         At least one, all with the same bands and ratio.
     config
         Settings.
+    shifts
+        Of each scene, where they were measured before; by default they are measured.
 
     Returns
     -------
     SceneModel, or a dask Delayed of one if any scene is lazy
         An empty sample gives a model without trees, with which LST is interpolated.
     """
-    first = scenes[0]
-    lazy = any(scene.is_lazy for scene in scenes)
-    call = _delayed if lazy else _now
+    first, ratio = scenes[0], scenes[0].grids.ratio
+    call = _delayed if any(scene.is_lazy for scene in scenes) else _now
     visits = _plan(scenes, config)
-    patches = list(zip(visits, _read_patches(scenes, visits, config), strict=True))
-    few = max(1, _PAIR_PATCHES // len(scenes))
-    pairs = call(partial(_pairs, bands=len(first.bands)), [p for visit, p in patches if visit.number < few])
-    ratio = first.grids.ratio
-    samples = [
-        call(partial(_patch_samples, visit=visit, ratio=ratio, config=config), patch, pairs)
-        for visit, patch in patches
-    ]
-    return call(partial(_train, bands=first.bands, ratio=ratio, config=config), samples, pairs)
+    few = max(1, _SURVEY_PATCHES // len(scenes))
+    look = partial(_look, ratio=ratio, cv_threshold=config.cv_threshold)
+    looks = _visit(look, scenes, [v for v in visits if v.number < few], None)
+    native = _native_footprint(config.native_resolution, first.grids.coarse)
+    survey = call(partial(_survey, bands=len(first.bands), native=native, ratio=ratio, config=config), looks)
+    parts = _visit(partial(_samples, ratio=ratio, config=config, few=few), scenes, visits, survey)
+    measured = [measure_scene(scene, config) for scene in scenes] if shifts is None else list(shifts)
+    return call(partial(_train, bands=first.bands, ratio=ratio, config=config), parts, survey, measured)
 
 
 def _now(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
@@ -188,6 +204,20 @@ def _now(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
 def _delayed(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
     # What is not lazy is bound to the function beforehand: dask would make tasks of its parts.
     return dask.delayed(function, pure=True, traverse=False)(*arguments)
+
+
+def _native_footprint(native: float | None, coarse: GeoBox) -> float:
+    """Width of the declared footprint in coarse pixels."""
+    if native is None:
+        return 0.0
+    pixel = pixel_metres(coarse)
+    width = footprint.footprint_of(native, pixel)
+    if width > footprint.WIDEST:
+        raise ConfigError(
+            f"native_resolution is {native:g} m and a coarse pixel {pixel:g} m: such an image has no "
+            f"detail of its own; aggregate the LST to at least {native / footprint.WIDEST_RATIO:.0f} m first"
+        )
+    return width
 
 
 def _require_alike(scenes: Sequence[SceneArrays]) -> None:
@@ -218,120 +248,150 @@ def _plan(scenes: Sequence[SceneArrays], config: SharpenConfig) -> list[_Visit]:
 
 
 @dataclass(frozen=True, slots=True)
-class _PatchBlock:
-    """A patch on the coarse grid with its halo."""
+class _Survey:
+    """What has to be known of a scene before rows can be made of it."""
 
-    coarse: CoarseBlock
-    core: tuple[slice, slice]
-    origin: YX
+    pairs: tuple[tuple[int, int], ...]
+    footprint: float
 
 
-def _read_patches(
-    scenes: Sequence[SceneArrays], visits: Sequence[_Visit], config: SharpenConfig
+def _visit(
+    function: Callable[..., Any],
+    scenes: Sequence[SceneArrays],
+    visits: Sequence[_Visit],
+    argument: Any,  # noqa: ANN401  (a value, or a dask Delayed)
 ) -> list[Any]:
-    """Bring the patches to the coarse grid: their fine pixels are dropped in the task that reads them."""
+    """Run a function on patches with their halos; the fine pixels are dropped in the task that reads them."""
     out: list[Any] = []
     for number, scene in enumerate(scenes):
         ratio = scene.grids.ratio
-        mine = [_grown(v.patch, _PATCH_HALO * ratio, scene.lst.shape) for v in visits if v.scene == number]
-        for block, core in mine:
-            task = partial(_coarse_patch, core=core, ratio=ratio, cv_threshold=config.cv_threshold)
+        # The halo grows with the square of the ratio in fine pixels.
+        halo, shape = _PATCH_HALO * ratio + footprint.REACH, scene.lst.shape
+        for visit in visits:
+            if visit.scene != number:
+                continue
+            block, core = grown(visit.patch.rows, visit.patch.columns, halo, shape)
+            task = partial(function, core=core, visit=visit)
             if scene.is_lazy:
-                out += delay_blocks(task, *scene.lazy(), None, [block], ratio=ratio)
+                out += delay_blocks(task, *scene.lazy(), argument, [block], ratio=ratio)
             else:
-                out.append(run_block(task, scene.vnir, scene.lst, scene.usable, None, block, ratio))
+                out.append(run_block(task, scene.vnir, scene.lst, scene.usable, argument, block, ratio))
     return out
 
 
-def _grown(patch: Patch, halo: int, shape: tuple[int, int]) -> tuple[Block, tuple[slice, slice]]:
-    """Grow a patch by a halo that ends where the scene does, and say where the patch lies in it.
+def _look(
+    bands: NDArray[np.float32],
+    lst: NDArray[np.float32],
+    usable: NDArray[np.bool_] | None,
+    _origin: YX,
+    _: object,
+    *,
+    core: tuple[slice, slice],
+    visit: _Visit,  # noqa: ARG001  (the same call as `_samples`)
+    ratio: int,
+    cv_threshold: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum up over one patch what the survey needs."""
+    bands, lst = mask_block(bands, lst, usable, ratio)
+    coarse = aggregate_block(bands, lst, ratio, cv_threshold=cv_threshold)
+    return pair_sums(coarse, core), footprint.agreement(bands, lst, core, ratio)
 
-    The halo grows with the square of the ratio in fine pixels; outside of the scene it would be nothing
-    but memory.
-    """
-    rows, columns = (
-        slice(max(s.start - halo, 0), min(s.stop + halo, n))
-        for s, n in zip((patch.rows, patch.columns), shape, strict=True)
-    )
-    core = tuple(
-        slice(s.start - whole.start, s.stop - whole.start)
-        for s, whole in ((patch.rows, rows), (patch.columns, columns))
-    )
-    return Block(rows, columns, 0), (core[0], core[1])
+
+def _survey(
+    looks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    bands: int,
+    native: float,
+    ratio: int,
+    config: SharpenConfig,
+) -> _Survey:
+    pairs, agreement = (np.sum(part, axis=0) for part in zip(*looks, strict=True))
+    width = 0.0
+    if config.method == "calibrated":
+        width = max(footprint.best_width(agreement, ratio), native * ratio)
+    return _Survey(choose_pairs(pairs, bands), width)
 
 
-def _coarse_patch(
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one patch adds to the training: a sample of both views, and how detail fades, if measured."""
+
+    levels: Sample
+    details: Sample
+    fading: FadingSums | None
+
+
+def _samples(
     bands: NDArray[np.float32],
     lst: NDArray[np.float32],
     usable: NDArray[np.bool_] | None,
     origin: YX,
-    _: object,
+    survey: _Survey,
     *,
     core: tuple[slice, slice],
-    ratio: int,
-    cv_threshold: float,
-) -> _PatchBlock:
-    bands, lst = mask_block(bands, lst, usable, ratio)
-    coarse = aggregate_block(bands, lst, ratio, cv_threshold=cv_threshold)
-    return _PatchBlock(coarse, core, origin)
-
-
-def _pairs(patches: Sequence[_PatchBlock], *, bands: int) -> tuple[tuple[int, int], ...]:
-    return choose_pairs(np.sum([pair_sums(p.coarse, p.core) for p in patches], axis=0), bands)
-
-
-def _patch_samples(
-    patch: _PatchBlock,
-    pairs: tuple[tuple[int, int], ...],
-    *,
     visit: _Visit,
+    few: int,
     ratio: int,
     config: SharpenConfig,
-) -> tuple[Sample, Sample]:
-    """Sample of both views from one patch."""
+) -> _Part:
+    bands, lst = mask_block(bands, lst, usable, ratio)
+    bands = footprint.blur(bands, survey.footprint, ratio)
+    coarse = aggregate_block(bands, lst, ratio, cv_threshold=config.cv_threshold)
     key = {"seed": config.seed, "scene": visit.scene}
     phases = choose_phases(visit.number, ratio, count=visit.phases, **key)
-    levels = level_rows(patch.coarse, pairs, patch.core, patch.origin, **key)
-    details = detail_rows(patch.coarse, pairs, phases, patch.core, patch.origin, ratio, **key)
+    levels = level_rows(coarse, survey.pairs, core, origin, **key)
+    details = detail_rows(coarse, survey.pairs, phases, core, origin, ratio, **key)
+    fades = None
+    if visit.number < few:
+        planes = filled_levels(bands, coarse.mean, survey.pairs, ratio)
+        fades = fading_sums(planes, coarse.lst, coarse.trainable, core, ratio)
     s = config.sample
-    return (
+    return _Part(
         Sample.of(levels, size=s.levels, per_stratum=s.per_stratum),
         Sample.of(details, size=s.details, per_stratum=s.per_stratum),
+        fades,
     )
 
 
 def _train(
-    samples: Sequence[tuple[Sample, Sample]],
-    pairs: tuple[tuple[int, int], ...],
+    parts: Sequence[_Part],
+    survey: _Survey,
+    shifts: Sequence[Shift | None],
     *,
     bands: tuple[str, ...],
     ratio: int,
     config: SharpenConfig,
 ) -> SceneModel:
     s = config.sample
-    levels = Sample.merge((a for a, _ in samples), size=s.levels, per_stratum=s.per_stratum).weighted()
-    details = Sample.merge((b for _, b in samples), size=s.details, per_stratum=s.per_stratum).weighted()
+    limits = {"size": s.levels, "per_stratum": s.per_stratum}
+    levels = Sample.merge((p.levels for p in parts), **limits).weighted()
+    limits["size"] = s.details
+    details = Sample.merge((p.details for p in parts), **limits).weighted()
     level_forest = _forest(levels, config.level_trees.settings, config.seed)
     detail_forest = _forest(details, config.detail_trees.settings, config.seed)
-    reliability = _reliability(detail_forest, details)
+    predicted = _out_of_bag(detail_forest, details)
+    known = np.isfinite(predicted)
+    reliability = correlation(details.target[known], predicted[known])
+    faded = reduce(add, (p.fading for p in parts if p.fading is not None))
+    errors = fit_errors(details, predicted, reliability, fading(faded, details), seed=config.seed)
     mean = float(np.average(levels.target, weights=levels.weight)) if len(levels) else 273.15
     logger.info(
-        "global model: %d level rows, %d detail rows, reliability of detail %.2f",
-        len(levels), len(details), reliability,
+        "global model: %d level rows, %d detail rows, reliability of detail %.2f, footprint %.2f fine pixels",
+        len(levels), len(details), reliability, survey.footprint,
     )  # fmt: skip
-    model = GlobalModel(pairs, level_forest, detail_forest, reliability, mean)
-    return SceneModel(model, bands, ratio, config.seed, len(levels), len(details))
+    model = GlobalModel(
+        survey.pairs, level_forest, detail_forest, reliability, mean, survey.footprint, errors
+    )
+    return SceneModel(model, bands, ratio, config.seed, len(levels), len(details), tuple(shifts))
+
+
+def _out_of_bag(forest: Forest | None, rows: Rows) -> NDArray[np.float32]:
+    if forest is None:
+        return np.zeros(len(rows), np.float32)
+    return predict_out_of_bag(forest, rows.features, rows.bits)
 
 
 def _forest(rows: Rows, settings: Any, seed: int) -> Forest | None:  # noqa: ANN401  (TreeSettings)
     if len(rows) < 2 * settings.min_leaf:
         return None
     return fit_forest(rows.features, rows.target, rows.weight, rows.bits, settings, seed=seed)
-
-
-def _reliability(forest: Forest | None, rows: Rows) -> float:
-    if forest is None:
-        return 0.0
-    predicted = predict_out_of_bag(forest, rows.features, rows.bits)
-    known = np.isfinite(predicted)
-    return correlation(rows.target[known], predicted[known])

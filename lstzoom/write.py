@@ -287,6 +287,13 @@ class CogSink:
             dataset.offsets = (self.encoding.offset,)
         return dataset
 
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Add metadata that was not known before."""
+        if self._dataset is None:
+            raise InputError("a CogSink takes tags inside of its `with` block only")
+        with self._lock:
+            self._dataset.update_tags(**tags)
+
     def write(self, block: NDArray[Any], yx: tuple[slice, slice]) -> None:
         """Write a block of values.
 
@@ -453,6 +460,10 @@ class ZarrSink:
             self._discard()
             raise
         return self
+
+    def tag(self, attrs: Mapping[str, Any]) -> None:
+        """Add attributes that were not known before."""
+        zarr.open_group(str(self.store), mode="r+", zarr_format=3).attrs.update(_json_safe(attrs))
 
     def write(self, blocks: Mapping[str, NDArray[Any]], yx: tuple[slice, slice]) -> None:
         """Write blocks of values, by variable, to a window of whole shards."""

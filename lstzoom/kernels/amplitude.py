@@ -19,9 +19,9 @@ MIN_PAIRS = 16
 MAX_GAIN = 1.5
 """A larger factor than this comes from noise in the prediction, not from the land."""
 
-SELECTIVITY = 2
-"""Power of signal to noise by which the two views share a pixel; 1 is too even-handed, because
-their errors are not independent."""
+FADING = 2
+"""Power of the level view's reliability that counts against the detail view's: it was measured between
+coarse pixels, and fades on the way into them; the detail view's has been measured one scale up."""
 
 MAX_RELIABILITY = 0.98
 
@@ -131,7 +131,7 @@ def share_of_levels(levels: NDArray[np.float32], detail: float) -> NDArray[np.fl
     ndarray of float32
         0 to 1; the detail view has the rest. 0 where neither is reliable.
     """
-    a = _signal_to_noise(np.asarray(levels, np.float64))
+    a = _signal_to_noise(np.asarray(levels, np.float64) ** FADING)
     b = _signal_to_noise(np.asarray(detail, np.float64))
     total = a + b
     return np.divide(a, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
@@ -139,4 +139,4 @@ def share_of_levels(levels: NDArray[np.float32], detail: float) -> NDArray[np.fl
 
 def _signal_to_noise(rho2: NDArray[np.float64]) -> NDArray[np.float64]:
     bounded = np.clip(rho2, 0.0, MAX_RELIABILITY)
-    return np.asarray((bounded / (1.0 - bounded)) ** SELECTIVITY)
+    return np.asarray(bounded / (1.0 - bounded))

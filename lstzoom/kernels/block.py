@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from lstzoom.kernels import correct, interpolate, windows
+from lstzoom.kernels import correct, footprint, interpolate, windows
+from lstzoom.kernels.aggregate import area_mean_radiance
 from lstzoom.kernels.amplitude import share_of_levels
 from lstzoom.kernels.correct import correct_residual
 from lstzoom.kernels.features import DETAIL_REACH, detail_features, filled_levels, level_features
@@ -18,20 +19,13 @@ from lstzoom.kernels.local import Blend, Coarse, LocalSettings, blend_windows
 from lstzoom.kernels.quality import QA, cells, flag
 from lstzoom.kernels.rows import aggregate_block, level_bits, mask_block
 from lstzoom.kernels.trees import Forest, predict, predict_out_of_bag
+from lstzoom.kernels.uncertainty import ErrorModel
 from lstzoom.types import YX
 
 _T = TypeVar("_T", bound=np.generic)
 
-MARGIN = 2 + correct.REACH
-"""Coarse pixels around the core where both views must be known: to centre the detail of the level view
-(the reach of the upsampling) and to correct the residual."""
-
-_FILL = correct.REACH + interpolate.REACH
-"""Coarse pixels by which LST grows into its gaps: as far as a pixel that has one reads."""
-
-_NEAR = correct.REACH + max(DETAIL_REACH, interpolate.REACH) + _FILL
-"""Coarse pixels around the core that anything but the windows reads, filling of gaps included."""
-
+_CENTRE = 2
+"""Coarse pixels, the reach of the upsampling, that it takes to centre the detail of the level view."""
 
 _TEXTURE_REACH = 2
 _FLAT = 1e-4
@@ -54,6 +48,10 @@ class GlobalModel:
         Out-of-bag correlation ``rho`` of the detail view, 0 to 1.
     scene_mean : float
         Mean LST of the sample, kelvin: what the level view falls back on.
+    footprint : float
+        Standard deviation of the blur of reflectance, fine pixels.
+    errors : ErrorModel
+        Uncertainty of the detail.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -61,6 +59,8 @@ class GlobalModel:
     details: Forest | None
     reliability: float
     scene_mean: float
+    footprint: float
+    errors: ErrorModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ class BlockSettings:
         For the hashes that draw the bags.
     calibrated : bool
         Whether the amplitude of the detail is learned; False is the published method.
+    box : int
+        Side of the boxes, in coarse pixels, on which LST is conserved.
     """
 
     ratio: int
@@ -86,11 +88,29 @@ class BlockSettings:
     cv_threshold: float
     seed: int
     calibrated: bool
+    box: int = 1
+
+    @property
+    def corrected(self) -> int:
+        """Coarse pixels around the core that the correction reads: whole boxes of a global lattice."""
+        return correct.REACH * self.box + self.box - 1
+
+    @property
+    def margin(self) -> int:
+        """Coarse pixels around the core where both views must be known."""
+        return self.corrected + _CENTRE
+
+    @property
+    def fill(self) -> int:
+        """Coarse pixels by which LST grows into its gaps: as far as a pixel that has one reads."""
+        return self.corrected + interpolate.REACH
 
     @property
     def halo(self) -> int:
         """Coarse pixels that a block needs around its core."""
-        return max(windows.halo(self.local.stride, self.local.extension, MARGIN), _NEAR)
+        near = self.corrected + max(DETAIL_REACH, interpolate.REACH) + self.fill
+        far = windows.halo(self.local.stride, self.local.extension, self.margin)
+        return max(near, far) + footprint.REACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +129,8 @@ class Sharpened:
         Share of the local models in the level view.
     residual : ndarray of float32, shape (y, x)
         What the coarse LST has and the prediction lacked, kelvin, constant over a coarse pixel.
+    lst_uncertainty : ndarray of float32, shape (y, x)
+        Standard uncertainty of the detail, kelvin; NaN with the published method, which states none.
     """
 
     lst: NDArray[np.float32]
@@ -117,6 +139,7 @@ class Sharpened:
     lst_local: NDArray[np.float32]
     local_weight: NDArray[np.float32]
     residual: NDArray[np.float32]
+    lst_uncertainty: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +200,12 @@ def sharpen_block(
     if not np.isfinite(core.coarse(lst)).any():
         return _empty(core.fine(bands, ratio), None if usable is None else core.fine(usable, ratio))
     bands, lst = mask_block(bands, lst, usable, ratio)
+    bands = footprint.blur(bands, model.footprint, ratio)
     levels, blend, prior = _level_view(bands, lst, core, origin, model, settings)
     seen = np.asarray(np.isfinite(bands).all(axis=0)) & cells(_textured(bands, ratio), ratio)
-    fine, reliability = _combine(levels, seen, lst, core, blend, model, settings)
-    residual = correct_residual(fine, _filled(lst, core.grown(correct.REACH)), ratio)
-    return _outputs(fine, residual, reliability, prior, blend, bands, lst, usable, core, settings)
+    detailed = _combine(levels, seen, lst, core, blend, model, settings)
+    residual = _correct(detailed.lst, lst, core, origin, settings)
+    return _outputs(detailed, residual, prior, blend, bands, lst, usable, core, settings)
 
 
 def _textured(bands: NDArray[np.float32], ratio: int) -> NDArray[np.bool_]:
@@ -215,7 +239,7 @@ def _level_view(
     coarse_levels = level_features(block.mean, model.pairs)
     prior = np.full(lst.shape, model.scene_mean, np.float32)
     prior_fine = np.full(levels.shape[1:], model.scene_mean, np.float32)
-    wide = core.grown(MARGIN)
+    wide = core.grown(settings.margin)
     if model.levels is not None:
         rows = np.ascontiguousarray(coarse_levels[:, block.trainable].T)
         prior[block.trainable] = predict_out_of_bag(model.levels, rows, bits[block.trainable])
@@ -228,6 +252,15 @@ def _level_view(
     return levels, blend, prior_fine
 
 
+@dataclass(frozen=True, slots=True)
+class _Detailed:
+    """Interpolated LST plus detail, on the core grown by what the correction reads."""
+
+    lst: NDArray[np.float32]
+    reliability: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+
+
 def _combine(
     levels: NDArray[np.float32],
     seen: NDArray[np.bool_],
@@ -236,43 +269,70 @@ def _combine(
     blend: Blend,
     model: GlobalModel,
     settings: BlockSettings,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> _Detailed:
     """Interpolated LST plus the detail of both views, each with its amplitude.
 
     A pixel without VNIR gets no detail: what fills its bands has borders that are not the land's.
-    Returns the fine LST before correction and the reliability of its detail, on the core grown by what
-    the correction reads.
     """
     ratio = settings.ratio
-    out = core.grown(correct.REACH)
+    out = core.grown(settings.corrected)
     near = out.grown(max(DETAIL_REACH, interpolate.REACH))
     inner = _Core.of((_size(near.rows), _size(near.columns)), out.rows.start - near.rows.start)
-    smooth = interpolate.interpolate(_filled(lst, near), ratio)
-    fused = core.grown(MARGIN).fine(blend.fused, ratio)
+    smooth = interpolate.interpolate(_filled(lst, near, settings), ratio)
+    fused = core.grown(settings.margin).fine(blend.fused, ratio)
     detail = fused - upsample(block_mean(np.ascontiguousarray(fused), ratio), ratio)
-    trim = (MARGIN - correct.REACH) * ratio
+    trim = _CENTRE * ratio
     detail = detail[trim:-trim, trim:-trim]
     fine = inner.fine(smooth, ratio)
     rho2 = out.fine(blend.reliability, ratio)
     seen = out.fine(seen, ratio)
     if not settings.calibrated:
-        return fine + np.where(seen, detail, np.float32(0.0)), rho2 * seen
+        unknown = np.full(fine.shape, np.nan, np.float32)
+        return _Detailed(fine + np.where(seen, detail, np.float32(0.0)), rho2 * seen, unknown)
     share = share_of_levels(rho2, model.reliability**2)
     detail *= share * out.fine(blend.amplitude, ratio)
+    uncertainty = np.full(fine.shape, model.errors.constant, np.float32)
     if model.details is not None and model.reliability > 0:
         planes = detail_features(
-            np.ascontiguousarray(near.fine(levels, ratio)), _filled(lst, near), smooth,
+            np.ascontiguousarray(near.fine(levels, ratio)), _filled(lst, near, settings), smooth,
             np.isfinite(near.coarse(lst)), ratio,
         )  # fmt: skip
-        detail += (1 - share) * model.reliability * predict(model.details, inner.fine(planes, ratio))
-    fine = fine + np.where(seen, detail, np.float32(0.0))
-    return fine, (share * rho2 + (1 - share) * np.float32(model.reliability**2)) * seen
+        planes = inner.fine(planes, ratio)
+        detail += (1 - share) * model.reliability * predict(model.details, planes)
+        if model.errors.trees is not None:
+            uncertainty = predict(model.errors.trees, planes) * np.float32(model.errors.factor)
+    uncertainty *= np.where(seen, np.float32(1.0), np.float32(model.errors.plain))
+    return _Detailed(
+        fine + np.where(seen, detail, np.float32(0.0)),
+        (share * rho2 + (1 - share) * np.float32(model.reliability**2)) * seen,
+        uncertainty,
+    )
+
+
+def _correct(
+    fine: NDArray[np.float32], lst: NDArray[np.float32], core: _Core, origin: YX, settings: BlockSettings
+) -> NDArray[np.float32]:
+    """Correct the residual in place, on whole boxes; return it on the coarse grid."""
+    ratio, box = settings.ratio, settings.box
+    out = core.grown(settings.corrected)
+    coarse = _filled(lst, out, settings)
+    starts = (origin.y + out.rows.start, origin.x + out.columns.start)
+    rows, columns = (
+        slice(-at % box, -at % box + (n - (-at % box)) // box * box)
+        for at, n in zip(starts, coarse.shape, strict=True)
+    )
+    part = _Core(rows, columns)
+    boxes = np.ascontiguousarray(part.fine(fine, ratio))
+    goal = area_mean_radiance(part.coarse(coarse), box) if box > 1 else coarse
+    residual = np.zeros(coarse.shape, np.float32)
+    part.coarse(residual)[...] = cells(correct_residual(boxes, goal, ratio * box), box)
+    part.fine(fine, ratio)[...] = boxes
+    return residual
 
 
 def _outputs(
-    fine: NDArray[np.float32],
+    detailed: _Detailed,
     residual: NDArray[np.float32],
-    reliability: NDArray[np.float32],
     prior: NDArray[np.float32],
     blend: Blend,
     bands: NDArray[np.float32],
@@ -281,16 +341,15 @@ def _outputs(
     core: _Core,
     settings: BlockSettings,
 ) -> Sharpened:
-    ratio = settings.ratio
-    trim, border = correct.REACH * ratio, correct.REACH
-    inner = (slice(trim, -trim), slice(trim, -trim))
+    ratio, border = settings.ratio, settings.corrected
+    inner = (slice(border * ratio, -border * ratio),) * 2
     has_lst = cells(np.isfinite(core.coarse(lst)), ratio)
     visible = np.ones(has_lst.shape, np.bool_) if usable is None else core.fine(usable, ratio)
     has_vnir = np.asarray(np.isfinite(core.fine(bands, ratio)).all(axis=0))
     share = core.fine(blend.weight, ratio)
     qa = flag(
         has_lst=has_lst, has_vnir=has_vnir, usable=visible,
-        local_share=share, reliability=reliability[inner],
+        local_share=share, reliability=detailed.reliability[inner],
     )  # fmt: skip
     known = (qa != QA.NODATA) & (qa != QA.MASKED)
     sharpened = known & (qa != QA.INTERPOLATED)
@@ -299,12 +358,13 @@ def _outputs(
         return np.where(mask, a, np.float32(np.nan)).astype(np.float32)
 
     return Sharpened(
-        lst=where(known, fine[inner]),
+        lst=where(known, detailed.lst[inner]),
         qa=qa,
         lst_global=where(sharpened, core.fine(prior, ratio)),
         lst_local=where(sharpened, core.fine(blend.local, ratio)),
         local_weight=where(sharpened, share),
         residual=where(known, cells(residual[border:-border, border:-border], ratio)),
+        lst_uncertainty=where(known, detailed.uncertainty[inner]),
     )
 
 
@@ -315,14 +375,14 @@ def _empty(bands: NDArray[np.generic], usable: NDArray[np.generic] | None) -> Sh
     qa = np.full(shape, QA.NODATA, np.uint8)
     if usable is not None:
         qa[~usable.astype(np.bool_)] = QA.MASKED
-    return Sharpened(nothing, qa, nothing, nothing, nothing, nothing)
+    return Sharpened(nothing, qa, nothing, nothing, nothing, nothing, nothing)
 
 
-def _filled(lst: NDArray[np.float32], part: _Core) -> NDArray[np.float32]:
+def _filled(lst: NDArray[np.float32], part: _Core, settings: BlockSettings) -> NDArray[np.float32]:
     """Coarse LST of a part of the block, gaps filled with what lies around them."""
-    grown = part.grown(_FILL)
-    inner = slice(_FILL, -_FILL)
-    return np.ascontiguousarray(fill_gaps(grown.coarse(lst), steps=_FILL)[inner, inner])
+    steps = settings.fill
+    inner = slice(steps, -steps)
+    return np.ascontiguousarray(fill_gaps(part.grown(steps).coarse(lst), steps=steps)[inner, inner])
 
 
 def _size(part: slice) -> int:

@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from lstzoom.types import FloatArray
 
-Method: TypeAlias = Literal["nearest", "bilinear", "average"]
+Method: TypeAlias = Literal["nearest", "bilinear", "cubic", "average"]
 
 # Positions this close to a pixel's edge or centre are taken to be on it: coordinates of 5e6 m
 # carry a rounding of about 1e-9 m, and a tie must not be decided by it.
 _SNAP: Final = 1e-6
 # A mean over less than half of a target pixel's area does not stand for the pixel.
 _MINIMUM_COVER: Final = 0.5
+_CUBIC_PIXELS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ def taps(position: NDArray[np.float64], scale: float, method: Method) -> Taps:
     scale
         Length of a target pixel in source pixels, positive; used by ``"average"`` alone.
     method
-        ``"nearest"``, ``"bilinear"`` or ``"average"`` (area-weighted over the target pixel).
+        ``"nearest"``, ``"bilinear"``, ``"cubic"`` (cubic convolution that never leaves the range of the four
+        pixels around; bilinear next to missing ones) or ``"average"`` (area-weighted over the target pixel).
 
     Returns
     -------
@@ -83,6 +87,8 @@ def taps(position: NDArray[np.float64], scale: float, method: Method) -> Taps:
         start, weight = centre, np.ones((*position.shape, 1))
     elif method == "bilinear":
         start, weight = _bilinear(position)
+    elif method == "cubic":
+        start, weight = _cubic(position)
     else:
         start, weight = _box(position, scale)
     index = start[..., np.newaxis].astype(np.intp) + np.arange(weight.shape[-1])
@@ -94,6 +100,26 @@ def _bilinear(position: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     part = position - 0.5 - start
     part[np.abs(part) <= _SNAP] = 0.0
     return start, np.stack([1.0 - part, part], axis=-1)
+
+
+def _cubic(position: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Keys' cubic convolution with parameter -1/2."""
+    start, linear = _bilinear(position)
+    near, far = linear[..., 0], linear[..., 1]
+    both = near * far
+    weight = [
+        -both * near / 2,
+        near + both * (near - far / 2),
+        far + both * (far - near / 2),
+        -both * far / 2,
+    ]
+    return start - 1, np.stack(weight, axis=-1)
+
+
+def _as_bilinear(cubic: Taps) -> Taps:
+    """Find the bilinear taps at the positions of cubic ones, which weigh pixels to the same mean position."""
+    far = cubic.weight @ np.array([-1.0, 0.0, 1.0, 2.0])
+    return Taps(cubic.index[..., 1:3], np.stack([1.0 - far, far], axis=-1), cubic.centre)
 
 
 def _box(position: NDArray[np.float64], scale: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -133,6 +159,13 @@ def resample_axes(
         return np.where(inside, centre, np.float32(np.nan))
     valid = np.isfinite(data)
     total = _along_columns(_along_rows(np.where(valid, data, 0.0), rows), columns)
+    if method == "cubic":
+        middle = [_clipped(rows.index[:, k], data.shape[0]) for k in (1, 2)]
+        across = [_clipped(columns.index[:, k], data.shape[1]) for k in (1, 2)]
+        near = [data[np.ix_(y, x)] for y in middle for x in across]
+        known = _along_columns(_along_rows(valid.astype(np.float64), _counting(rows)), _counting(columns))
+        plain = resample_axes(data, _as_bilinear(rows), _as_bilinear(columns), "bilinear")
+        return _limited(total, near, known, plain)
     cover = _along_columns(_along_rows(valid.astype(np.float64), rows), columns)
     return _mean(total, cover, inside & np.isfinite(centre), method)
 
@@ -163,7 +196,8 @@ def resample_points(
     inside = _inside(rows.centre, data.shape[0]) & _inside(columns.centre, data.shape[1])
     if method == "nearest":
         return np.where(inside, centre, np.float32(np.nan))
-    total, cover = np.zeros(shape), np.zeros(shape)
+    total, cover, known = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    near = []
     for j in range(rows.index.shape[-1]):
         for k in range(columns.index.shape[-1]):
             weight = _weight(rows, j, data.shape[0]) * _weight(columns, k, data.shape[1])
@@ -174,7 +208,33 @@ def resample_points(
             valid = np.isfinite(value)
             total += weight * np.where(valid, value, 0.0)
             cover += weight * valid
+            if method == "cubic":
+                known += (
+                    valid
+                    & _inside(rows.index[..., j], data.shape[0])
+                    & _inside(columns.index[..., k], data.shape[1])
+                )
+                near += [value] if j in {1, 2} and k in {1, 2} else []
+    if method == "cubic":
+        plain = resample_points(data, _as_bilinear(rows), _as_bilinear(columns), "bilinear")
+        return _limited(total, near, known, plain)
     return _mean(total, cover, inside & np.isfinite(centre), method)
+
+
+def _counting(one: Taps) -> Taps:
+    """Return the same taps, each of weight 1."""
+    return Taps(one.index, np.ones_like(one.weight), one.centre)
+
+
+def _limited(
+    cubic: NDArray[np.float64],
+    near: Sequence[NDArray[np.float32]],
+    known: NDArray[np.float64],
+    bilinear: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Cubic convolution without over- and undershoots; bilinear where any of its 16 pixels is missing."""
+    held = np.clip(cubic, np.minimum.reduce(near), np.maximum.reduce(near)).astype(np.float32)
+    return np.where(known == _CUBIC_PIXELS, held, bilinear)
 
 
 def shifted(one: Taps, origin: int) -> Taps:

@@ -28,8 +28,9 @@ from pydantic import Field
 from shapely.geometry.base import BaseGeometry
 
 from lstzoom import stac
+from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, InputError
-from lstzoom.grid import GridPair, describe_grid, resolve_grids
+from lstzoom.grid import GridPair, describe_grid, grid_of, resolve_grids
 from lstzoom.inputs import MIN_COARSE
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
 from lstzoom.sources.area import Area, bounds_in
@@ -85,6 +86,7 @@ class SharpenInputs(TypedDict):
     vnir: xr.DataArray
     lst: xr.DataArray
     valid: xr.DataArray
+    config: SharpenConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,20 @@ class LoadedPair:
     attrs: Mapping[str, Any]
     unusable: tuple[Unusable, ...] = field(default=(), repr=False)
 
-    def inputs(self) -> SharpenInputs:
-        """Return arguments of `lstzoom.sharpen`: ``sharpen(**pair.inputs())``."""
-        return SharpenInputs(vnir=self.vnir, lst=self.lst, valid=self.valid)
+    def inputs(self, config: SharpenConfig | None = None) -> SharpenInputs:
+        """Return arguments of `lstzoom.sharpen`: ``sharpen(**pair.inputs())``.
+
+        Parameters
+        ----------
+        config
+            Settings; by default the defaults. What the thermal instrument resolves is filled in where it is
+            more than a pixel of the LST and the settings leave it open.
+        """
+        settings = config or SharpenConfig()
+        native = float(self.attrs["lst_native_resolution_m"])
+        if settings.native_resolution is None and native > abs(grid_of(self.lst).affine.a):
+            settings = settings.model_copy(update={"native_resolution": native})
+        return SharpenInputs(vnir=self.vnir, lst=self.lst, valid=self.valid, config=settings)
 
 
 def load(

@@ -124,9 +124,9 @@ def test_correlation_by_hand():
 
 
 def test_shares_by_hand():
-    # Signal to noise of 0.5 is 1, of 0.8 is 4; squared they are 1 and 16.
+    # The reliability of the level view counts squared: signal to noise of 0.25 is 1/3, of 0.64 is 16/9.
     got = share_of_levels(single([0.5, 0.8, 0.0]), 0.5)
-    np.testing.assert_allclose(got, [1 / 2, 16 / 17, 0], rtol=1e-5)
+    np.testing.assert_allclose(got, [1 / 4, 16 / 25, 0], rtol=1e-5)
     assert got.dtype == np.float32
     np.testing.assert_array_equal(share_of_levels(single([0.0, 0.3]), 0.0), [0, 1])
     np.testing.assert_allclose(share_of_levels(single([1.0]), MAX_RELIABILITY), [0.5], rtol=1e-5)

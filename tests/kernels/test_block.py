@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lstzoom.kernels.aggregate import area_mean_radiance
-from lstzoom.kernels.block import MARGIN, BlockSettings, Sharpened
+from lstzoom.kernels.block import BlockSettings, Sharpened
 from lstzoom.kernels.correct import correct_residual
 from lstzoom.kernels.interpolate import fill_gaps, interpolate
 from lstzoom.kernels.quality import QA, cells
@@ -115,8 +115,9 @@ def test_a_wider_halo_changes_nothing(stride, extension):
 def test_the_halo_holds_every_window_that_reaches_the_margin(start, length, stride, extension):
     # What a window at the far end of the margin lacks is damped to the last digits of the core, so that
     # the comparisons of bits above need luck to see it.
-    halo = settings(3, stride=stride, extension=extension).halo
-    wide = slice(halo - MARGIN, halo + length + MARGIN)
+    how = settings(3, stride=stride, extension=extension)
+    halo, margin = how.halo, how.margin
+    wide = slice(halo - margin, halo + length + margin)
     for span in spans(start - halo, length + 2 * halo, wide, stride=stride, extension=extension):
         assert span.train.stop - span.train.start == 2 * (stride + extension)
 
@@ -328,7 +329,7 @@ def test_the_unit_of_reflectance_does_not_matter(seed):
     # Ten thousand rounds the bands, which may tip a pixel over a threshold of a tree.
     decimal = replace(scene, bands=scene.bands * np.float32(1e4))
     difference = np.abs(sharpen(decimal, train(decimal)).lst - once.lst)
-    assert np.quantile(difference, 0.99) <= 1e-3
+    assert np.quantile(difference, 0.98) <= 2e-3
     assert difference.max() < 0.1
 
 

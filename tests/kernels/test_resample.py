@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lstzoom.kernels.resample import Method, resample_axes, resample_points, shifted, taps
 
 NAN = float("nan")
-METHODS: tuple[Method, ...] = ("nearest", "bilinear", "average")
+METHODS: tuple[Method, ...] = ("nearest", "bilinear", "cubic", "average")
 
 
 def line(data: list[float], position: list[float], scale: float, method: Method) -> np.ndarray:
@@ -99,3 +99,36 @@ def test_span_is_empty_outside_of_the_source() -> None:
     start, stop = one.span(10)
     assert start == stop
     np.testing.assert_array_equal(resample_axes(np.empty((0, 0), np.float32), one, one, "bilinear"), [[NAN]])
+
+
+def strip(data: list[float], position: list[float], method: Method) -> np.ndarray:
+    """Resample a row of values that goes on above and below."""
+    rows = taps(np.array([1.5]), 1.0, method)
+    return resample_axes(
+        np.tile(np.array(data, np.float32), (4, 1)), rows, taps(np.array(position), 1.0, method), method
+    )[0]
+
+
+def test_cubic_is_sharper_than_bilinear_and_never_overshoots() -> None:
+    edge, at = [0.0] * 8 + [1.0] * 8, [7.2, 7.8, 8.2, 8.8]
+    cubic, bilinear = (strip(edge, at, method) for method in ("cubic", "bilinear"))
+    assert cubic.min() >= 0.0
+    assert cubic.max() <= 1.0
+    np.testing.assert_allclose(bilinear, [0, 0.3, 0.7, 1], atol=1e-6)
+    np.testing.assert_allclose(cubic, [0, 0.258, 0.742, 1], atol=1e-6)
+
+
+def test_cubic_copies_at_the_centres_and_is_exact_on_slopes() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.random((9, 11)).astype(np.float32)
+    rows, columns = (taps(np.arange(2, stop, dtype=np.float64) + 0.5, 1.0, "cubic") for stop in (7, 9))
+    whole = resample_axes(data, rows, columns, "cubic")
+    np.testing.assert_array_equal(whole, data[2:7, 2:9])
+    np.testing.assert_allclose(strip(list(np.arange(12.0)), [3.7, 6.0], "cubic"), [3.2, 5.5], atol=1e-6)
+
+
+def test_cubic_is_bilinear_next_to_missing_pixels() -> None:
+    data, at = [1.0, 5.0, 2.0, 7.0, NAN, 3.0], [1.2, 2.9, 3.3, 3.8, 4.5]
+    cubic, bilinear = (strip(data, at, method) for method in ("cubic", "bilinear"))
+    np.testing.assert_array_equal(np.isnan(cubic), [False, False, False, False, True])
+    np.testing.assert_array_equal(cubic, bilinear)

@@ -14,6 +14,7 @@ from lstzoom.kernels.block import BlockSettings, GlobalModel, Sharpened, sharpen
 from lstzoom.kernels.local import LocalSettings
 from lstzoom.kernels.rows import Rows, aggregate_block, choose_pairs, detail_rows, level_rows, pair_sums
 from lstzoom.kernels.trees import Forest, TreeSettings, fit_forest, predict_out_of_bag
+from lstzoom.kernels.uncertainty import ErrorModel, fit_errors
 from lstzoom.types import YX
 
 Floats = NDArray[np.float32]
@@ -22,6 +23,8 @@ Bools = NDArray[np.bool_]
 LEVEL_TREES = TreeSettings(trees=8, max_depth=6, min_leaf=5, feature_share=0.5)
 DETAIL_TREES = TreeSettings(trees=8, max_depth=8, min_leaf=20, feature_share=0.3)
 LOCAL_TREES = TreeSettings(trees=4, max_depth=4, min_leaf=3, feature_share=0.7)
+FOOTPRINT = 0.4
+NO_ERRORS = ErrorModel(None, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,16 @@ def train(scene: Scene, *, seed: int = 0) -> GlobalModel:
     rows = level_rows(block, pairs, core, origin, seed=seed, scene=0)
     phases = [YX(i, j) for i in range(ratio) for j in range(ratio)]
     fine = detail_rows(block, pairs, phases, core, origin, ratio, seed=seed, scene=0)
-    details, reliability = None, 0.0
+    details, reliability, errors = None, 0.0, NO_ERRORS
     if len(fine):
         details = grow(fine, DETAIL_TREES)
         own = predict_out_of_bag(details, fine.features, fine.bits)
         unseen = np.isfinite(own)
         reliability = correlation(fine.target[unseen], own[unseen])
+        errors = fit_errors(fine, own, reliability, 0.8, seed=seed)
     mean = float(rows.target.mean()) if len(rows) else 300.0
-    return GlobalModel(pairs, grow(rows, LEVEL_TREES) if len(rows) else None, details, reliability, mean)
+    levels = grow(rows, LEVEL_TREES) if len(rows) else None
+    return GlobalModel(pairs, levels, details, reliability, mean, FOOTPRINT, errors)
 
 
 def grow(rows: Rows, trees: TreeSettings) -> Forest:
@@ -132,7 +137,7 @@ def trained(ratio: int = 3, bands: int = 2, seed: int = 0) -> tuple[Scene, Globa
 
 def untrained(scene: Scene) -> GlobalModel:
     """A model that knows nothing."""
-    return GlobalModel((), None, None, 0.0, float(np.nanmean(scene.lst)))
+    return GlobalModel((), None, None, 0.0, float(np.nanmean(scene.lst)), 0.0, NO_ERRORS)
 
 
 def sharpen_core(

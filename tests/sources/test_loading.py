@@ -12,6 +12,7 @@ import pystac
 import pytest
 
 import lstzoom
+from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, GridMismatchError, InputError, UnitsError
 from lstzoom.grid import grid_of
 from lstzoom.sources.loading import LoadedPair, MaskOptions, load
@@ -69,7 +70,10 @@ def test_nothing_is_read_before_it_is_computed(archive: Archive) -> None:
 
 def test_the_pair_is_what_sharpen_takes(archive: Archive) -> None:
     pair = pair_of(archive)
-    sharp = lstzoom.sharpen(**pair.inputs()).compute()
+    # The simulated instrument resolves its pixel; the catalogue's would be 100 m.
+    assert pair.inputs()["config"].native_resolution == 100
+    sharp = lstzoom.sharpen(**pair.inputs(SharpenConfig(native_resolution=30, seed=3))).compute()
+    assert sharp.attrs["lstzoom_seed"] == 3
     assert grid_of(sharp.lst) == archive.scene.geobox
     covered = np.repeat(np.repeat(pair.valid.values & np.isfinite(pair.lst.values), 3, 0), 3, 1)
     assert np.isfinite(sharp.lst.values[covered]).all()

@@ -1,0 +1,150 @@
+"""Bundles on the command line: `lstzoom sharpen BUNDLE`, and `lstzoom catalog ingest`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+    from lstzoom.grid import GridPair
+    from lstzoom.product.bundle import Bundle
+
+Session = Callable[..., AbstractContextManager[None]]
+"""What all commands run in: logging, and errors as messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInputs:
+    """A bundle as input of `lstzoom sharpen`."""
+
+    bundle: Bundle
+    grids: GridPair
+    bands: tuple[str, ...]
+
+    @property
+    def lst(self) -> str:
+        """Temperature, for tags."""
+        return self.bundle.lst.source.path
+
+    @property
+    def vnir(self) -> list[str]:
+        """Reflectance, for tags."""
+        return [band.source.path for band in self.bundle.choose(self.bands)]
+
+    @property
+    def paths(self) -> list[str]:
+        """All files, none of which may be replaced."""
+        return [entry.path for entry in self.bundle.files.values()] + [self.bundle.location]
+
+    def open(self, side: int) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray | None]:
+        """Open reflectance, temperature and mask in chunks of so many coarse pixels."""
+        arrays = self.bundle.load(self.bands, ratio=self.grids.ratio, chunks=side)
+        return arrays.vnir, arrays.lst, arrays.valid
+
+    def reopen(self, side: int) -> None:
+        """Nothing to open anew: what quality flags hide would have to move with the bands."""
+
+
+def open_inputs(
+    location: str, bands: Sequence[str] | None, ratio: int | None, *, blue: bool, given: Sequence[str]
+) -> BundleInputs:
+    """Open a bundle in place of LST and VNIR.
+
+    Parameters
+    ----------
+    location, bands, ratio, blue
+        From the command line.
+    given
+        Options about plain files that were given; a bundle tells these things itself.
+    """
+    from lstzoom.product.bundle import open_bundle
+    from lstzoom.product.containers import looks_like
+
+    if not looks_like(location):
+        raise typer.BadParameter(
+            f"no VNIR was given, and {location!r} is no bundle (a folder, a zip, or the URL of one)",
+            param_hint="VNIR",
+        )
+    if given:
+        raise typer.BadParameter(
+            f"{', '.join(given)} goes with plain files; a bundle tells its encoding itself, and its "
+            "files can be "
+            "given one by one"
+        )
+    bundle = open_bundle(location)
+    chosen = bundle.choose(bands, blue=blue)
+    return BundleInputs(bundle, bundle.grids(chosen, ratio), tuple(band.facts.common_name for band in chosen))
+
+
+def register(app: typer.Typer, session: Session) -> None:
+    """Add the commands about bundles to an app."""
+
+    @app.command()
+    def ingest(
+        bundle: Annotated[
+            str, typer.Argument(metavar="BUNDLE", help="Folder, zip, or URL of a zip or of a prefix.")
+        ],
+        *,
+        output: Annotated[
+            Path | None, typer.Option("--output", "-o", help="JSON file to write; default stdout.")
+        ] = None,
+        strict: Annotated[
+            bool, typer.Option("--strict", help="Refuse whatever departs from the documents.")
+        ] = False,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    ) -> None:
+        """Describe a bundle (LSTprecision, LSTzoom) as a STAC item."""
+        with session(debug=debug):
+            _ingest(bundle, output, strict=strict, overwrite=overwrite)
+
+
+def _ingest(bundle: str, output: Path | None, *, strict: bool, overwrite: bool) -> None:
+    from lstzoom.product import ingest, open_bundle
+
+    if output is not None:
+        _require_writable(output, overwrite=overwrite)
+    item = ingest(open_bundle(bundle, strict=strict))
+    if output is not None:
+        item.set_self_href(str(output.resolve()))
+    text = json.dumps(_content(item, output), indent=2, allow_nan=False, ensure_ascii=False)
+    if output is None:
+        typer.echo(text)
+        return
+    draft = output.with_name(f".{output.name}.part")
+    draft.write_text(f"{text}\n", encoding="utf-8")
+    draft.replace(output)
+
+
+def _content(item: Any, output: Path | None) -> dict[str, Any]:  # noqa: ANN401  (pystac is imported late)
+    """Content of the file; links to files beside it are relative, so that the folder can be moved."""
+    content: dict[str, Any] = item.to_dict(include_self_link=False)
+    if output is not None:
+        folder = output.resolve().parent
+        for asset in content["assets"].values():
+            if "://" not in asset["href"] and Path(asset["href"]).is_relative_to(folder):
+                asset["href"] = f"./{Path(asset['href']).relative_to(folder).as_posix()}"
+    return content
+
+
+def _require_writable(output: Path, *, overwrite: bool) -> None:
+    from lstzoom.errors import InputError
+
+    if not output.parent.is_dir():
+        raise InputError(
+            f"cannot write {str(output)!r}: the folder {str(output.parent)!r} does not exist; make it first"
+        )
+    if output.is_dir() or (output.exists() and not overwrite):
+        raise InputError(
+            f"{str(output)!r} exists; choose another name, or allow to replace a file with --overwrite"
+        )

@@ -1,0 +1,295 @@
+"""The footprint: how much wider than a coarse pixel the LST sees the land.
+
+A thermal pixel rarely sees just its own ground. The instrument may resolve less than its product's grid,
+resampling widens it further, and reflectance that is off by a fraction of a pixel looks the same as blur.
+Whatever the cause, the LST then follows blurred reflectance, and detail predicted from sharp reflectance is
+detail that was never seen. So reflectance is blurred by a Gaussian before anything is learned or predicted,
+and its width is the one that makes the two agree best: regressions in windows of the coarse grid explain the
+high-passed LST by high-passed reflectance for a few widths, and the widths compete.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lstzoom.kernels.aggregate import area_mean
+
+REACH = 2
+"""Coarse pixels that blurred reflectance depends on, to each side."""
+
+WIDTHS = (0.0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0)
+"""Standard deviations that compete, in coarse pixels. A wider footprint than the last leaves no detail."""
+
+WIDEST = 1.5
+"""Widest footprint that may be declared: standard deviation in coarse pixels."""
+
+WIDEST_RATIO = math.sqrt(1 + 12 * WIDEST**2)
+"""The same as a ratio of resolutions; see `footprint_of`."""
+
+_TAPS = 4.0
+"""Standard deviations after which the Gaussian is cut off."""
+
+_STEP = 0.01
+"""Fine pixels to which the width is rounded, so that no library's last digit decides the result."""
+
+_WINDOW = 24
+"""Coarse pixels along each side of a window with one regression of its own."""
+
+_MIN_SAMPLES = 80
+"""A window with fewer samples says nothing."""
+
+_RIDGE = 0.02
+"""Share of the variance of each (scaled) band that is added to it: bands are nearly collinear."""
+
+_NOISE = 2 / 15
+_FADE = 1 / 3
+"""Coarse pixels. The finer the detail, the less of it reflectance explains, and that, too, looks like blur in
+the agreement. Up to `_NOISE` blur helps against it; what is measured from there to `_FADE` is put down to
+fading, which the amplitude deals with; what lies beyond is blur of the LST."""
+
+_MIN_DETAIL = 1e-6
+"""Kelvin squared. Less variance of the high-passed LST than this is rounding."""
+
+
+def blur(bands: NDArray[np.float32], sigma: float, ratio: int) -> NDArray[np.float32]:
+    """Blur with a Gaussian, over valid pixels only.
+
+    Parameters
+    ----------
+    bands
+        float32, shape (band, y, x), not finite where missing. Outside of it everything is missing.
+    sigma
+        Standard deviation in fine pixels, 0 or more.
+    ratio
+        Fine pixels per coarse pixel: the Gaussian ends `REACH` coarse pixels away.
+
+    Returns
+    -------
+    ndarray of float32, shape (band, y, x)
+        NaN where missing; `bands` itself if there is nothing to do.
+    """
+    if sigma <= 0:
+        return bands
+    out = np.empty_like(bands)
+    for plane, into in zip(bands, out, strict=True):
+        into[...] = _convolve(plane, taps(sigma, ratio, 1), 1)
+        into[~np.isfinite(plane)] = np.nan
+    return out
+
+
+def taps(sigma: float, ratio: int, box: int) -> NDArray[np.float32]:
+    """Sample a Gaussian, widened by a box, that sums to one.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation in fine pixels, above 0.
+    ratio
+        Fine pixels per coarse pixel.
+    box
+        Fine pixels that are averaged besides; 1 for none.
+
+    Returns
+    -------
+    ndarray of float32, shape (odd number + box - 1)
+    """
+    reach = max(1, min(math.ceil(_TAPS * sigma), REACH * ratio))
+    t = np.arange(-reach, reach + 1)
+    gauss = np.exp(-0.5 * (t / sigma) ** 2)
+    return np.asarray(np.convolve(gauss / gauss.sum(), np.full(box, 1.0 / box)), np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _convolve(plane: NDArray[np.float32], weights: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """Mean of the valid pixels under the weights, along x and then along y, at every `stride`-th pixel."""
+    reach = (len(weights) - stride) // 2
+    ny, nx = plane.shape
+    wide = np.empty((ny, nx // stride), np.float32)
+    for y in range(ny):
+        wide[y] = _along(plane[y : y + 1], weights, stride, reach)[0]
+    out = np.empty((ny // stride, nx // stride), np.float32)
+    for y in range(ny // stride):
+        first = y * stride - reach
+        low, high = max(first, 0), min(first + len(weights), ny)
+        out[y] = _across(wide[low:high], weights[low - first : high - first])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _along(
+    row: NDArray[np.float32], weights: NDArray[np.float32], stride: int, reach: int
+) -> NDArray[np.float32]:
+    """Weighted mean along one row, laid out so that `_across` does the work."""
+    n = row.shape[1]
+    columns = n // stride
+    moved = np.full((len(weights), columns), np.float32(np.nan))
+    for t in range(len(weights)):
+        for x in range(columns):
+            at = x * stride - reach + t
+            if 0 <= at < n:
+                moved[t, x] = row[0, at]
+    return _across(moved, weights).reshape(1, columns)
+
+
+@njit(cache=True, nogil=True)
+def _across(rows: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weighted mean of rows, over those that are finite; NaN where none is."""
+    n = rows.shape[1]
+    total, weight = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    for t in range(rows.shape[0]):
+        for x in range(n):
+            known = np.isfinite(rows[t, x])
+            total[x] += weights[t] * rows[t, x] if known else np.float32(0.0)
+            weight[x] += weights[t] if known else np.float32(0.0)
+    for x in range(n):
+        total[x] = total[x] / weight[x] if weight[x] > 0 else np.float32(np.nan)
+    return total
+
+
+def agreement(
+    bands: NDArray[np.float32], lst: NDArray[np.float32], core: tuple[slice, slice], ratio: int
+) -> NDArray[np.float64]:
+    """Measure how well blurred reflectance explains the detail of the coarse LST.
+
+    Parameters
+    ----------
+    bands
+        float32, shape (band, h * ratio, w * ratio), NaN where missing.
+    lst
+        float32, shape (h, w), kelvin, NaN where missing.
+    core
+        Coarse pixels that count; the blur and the high-pass read `REACH` + 1 around them.
+    ratio
+        Fine pixels per coarse pixel.
+
+    Returns
+    -------
+    ndarray of float64, shape (len(WIDTHS), 2)
+        For each width, the sums of squares that are left unexplained and that there were, kelvin
+        squared; they add up over patches.
+    """
+    whole = np.isfinite(bands).all(axis=0)
+    valid = area_mean(whole.astype(np.float32), ratio) == 1.0
+    wanted = np.zeros(lst.shape, np.bool_)
+    wanted[core] = True
+    target = _high_pass(np.where(valid, lst, np.float32(np.nan)))
+    sums = np.empty((len(WIDTHS), 2))
+    for k, width in enumerate(WIDTHS):
+        features = np.stack([_high_pass(_footprint_mean(plane, width * ratio, ratio)) for plane in bands])
+        known = wanted & np.isfinite(target) & np.isfinite(features).all(axis=0)
+        sums[k] = _unexplained(target, features, known, core)
+    return sums
+
+
+def _footprint_mean(plane: NDArray[np.float32], sigma: float, ratio: int) -> NDArray[np.float32]:
+    """Mean over each coarse pixel of the blurred plane."""
+    weights = taps(sigma, ratio, ratio) if sigma > 0 else np.full(ratio, 1 / ratio, np.float32)
+    return _convolve(np.ascontiguousarray(plane), weights, ratio)
+
+
+def _unexplained(
+    target: NDArray[np.float64],
+    features: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    core: tuple[slice, slice],
+) -> tuple[float, float]:
+    left = total = 0.0
+    for y in range(core[0].start, core[0].stop, _WINDOW):
+        for x in range(core[1].start, core[1].stop, _WINDOW):
+            window = (slice(y, min(y + _WINDOW, core[0].stop)), slice(x, min(x + _WINDOW, core[1].stop)))
+            use = known[window]
+            n = int(use.sum())
+            if n < _MIN_SAMPLES + len(features):
+                continue
+            t = target[window][use]
+            before = float((t * t).sum())
+            if before <= _MIN_DETAIL * n:
+                continue
+            total += before
+            # As many parameters as bands have been fitted to the samples.
+            left += _ridge_residual(t, features[:, *window][:, use]) * n / (n - len(features))
+    return left, total
+
+
+def _ridge_residual(target: NDArray[np.float64], features: NDArray[np.float64]) -> float:
+    """Sum of squares that a ridge regression through the origin leaves."""
+    scale = np.sqrt((features * features).mean(axis=1))
+    varies = scale > 0
+    scaled = features[varies] / scale[varies, None]
+    n = len(target)
+    # einsum, unlike a matrix product, adds up in the same order with any number of threads.
+    normal = np.einsum("in,jn->ij", scaled, scaled) / n + _RIDGE * np.eye(len(scaled))
+    factor = np.linalg.solve(normal, np.einsum("in,n->i", scaled, target) / n)
+    rest = target - np.einsum("in,i->n", scaled, factor)
+    return float((rest * rest).sum())
+
+
+def _high_pass(plane: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Value minus 3 x 3 mean; NaN where any of the nine is missing."""
+    wide = np.pad(plane.astype(np.float64), 1, constant_values=np.nan)
+    ny, nx = plane.shape
+    total = sum(wide[i : i + ny, j : j + nx] for i in range(3) for j in range(3))
+    return np.asarray(plane - total / 9.0)
+
+
+def best_width(sums: NDArray[np.float64], ratio: int) -> float:
+    """Choose the width with the best agreement.
+
+    Parameters
+    ----------
+    sums
+        From `agreement`, added up over patches.
+    ratio
+        Fine pixels per coarse pixel.
+
+    Returns
+    -------
+    float
+        Standard deviation in fine pixels; 0 where nothing can be compared.
+    """
+    if not (sums[:, 1] > 0).all():
+        return 0.0
+    explained = 1.0 - sums[:, 0] / sums[:, 1]
+    best = int(np.argmax(explained))
+    around = min(max(best, 1), len(WIDTHS) - 2)
+    # Blur acts through its variance, in which the agreement is nearly a parabola around its top.
+    at = np.array([(WIDTHS[k] * ratio) ** 2 for k in (around - 1, around, around + 1)])
+    variance = _vertex(at, explained[around - 1 : around + 2])
+    measured = min(max(variance, at[0]), at[2]) / ratio**2
+    used = min(measured, _NOISE**2) + max(measured - _FADE**2, 0.0)
+    return round(math.sqrt(used) * ratio / _STEP) * _STEP
+
+
+def _vertex(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Where the parabola through three points has its top, or the highest point if it has none."""
+    left, right = (y[1] - y[0]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])
+    curvature = (right - left) / (x[2] - x[0])
+    if curvature >= 0:
+        return float(x[int(np.argmax(y))])
+    return float((x[0] + x[1]) / 2 - left / (2 * curvature))
+
+
+def footprint_of(native: float, pixel: float) -> float:
+    """Width of the Gaussian that makes a coarse pixel as wide as an instrument's own.
+
+    Parameters
+    ----------
+    native
+        Side of the ground that the instrument resolves, in the unit of `pixel`.
+    pixel
+        Side of a coarse pixel.
+
+    Returns
+    -------
+    float
+        Standard deviation in coarse pixels; 0 if the instrument resolves a coarse pixel.
+
+    Notes
+    -----
+    Variances of boxes and Gaussians add: ``native^2 / 12 = pixel^2 / 12 + sigma^2``.
+    """
+    return math.sqrt(max(native * native - pixel * pixel, 0.0) / 12.0) / pixel

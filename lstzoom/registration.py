@@ -1,0 +1,256 @@
+"""How far a scene's reflectance lies beside its LST: measured, told, and corrected where asked for.
+
+The shift is measured on a few of the patches that train the global model, so that it costs the same for any
+scene and does not depend on chunks or workers. To correct it, reflectance is read again at positions moved
+by the shift; the LST is never moved.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import dask
+import numpy as np
+import xarray as xr
+from dask.delayed import Delayed
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from lstzoom.config import SharpenConfig
+from lstzoom.halo import delay_blocks, grown, run_block
+from lstzoom.inputs import SceneArrays, prepare
+from lstzoom.kernels.register import HALO, WINDOW, Agreement, Shift, estimate_shift, measure_agreement
+from lstzoom.kernels.rows import mask_block
+from lstzoom.sample import choose_patches
+from lstzoom.types import YX
+
+logger = logging.getLogger(__name__)
+
+NOTEWORTHY: Final = 0.5
+"""Fine pixels above which a shift costs more than noise does."""
+
+_PATCHES = 6
+"""Patches that are looked at: each holds about a hundred windows, and ten can be enough."""
+
+_PATCH_PIXELS = 300
+"""Side of a patch in fine pixels, about: with large ratios smaller patches, and more of them, are read."""
+
+_SNAP = 0.1
+"""Fine pixels by which a shift along an axis is known at best: whole pixels are copied, not resampled."""
+
+
+def measure_shift(
+    vnir: xr.DataArray,
+    lst: xr.DataArray,
+    *,
+    valid: xr.DataArray | None = None,
+    ratio: int | None = None,
+    config: SharpenConfig | None = None,
+) -> Shift | None:
+    """Measure how far reflectance lies beside the LST.
+
+    Parameters
+    ----------
+    vnir, lst, valid, ratio
+        As in `lstzoom.sharpen`. Of lazy arrays a bounded number of patches is read.
+    config
+        Settings, of which the seed and the patches of the sample matter.
+
+    Returns
+    -------
+    Shift or None
+        In fine pixels, with a confidence; None where nothing can be measured, for want of valid pixels or
+        because nothing varies. Multiply ``y`` and ``x`` by the pixel of the fine grid for metres.
+
+    Raises
+    ------
+    InputError, GridMismatchError, UnitsError
+        As `lstzoom.sharpen` does.
+
+    Notes
+    -----
+    Shifts of up to two coarse pixels along each axis are found. A confidence of 0.8 and more
+    (`Shift.is_sure`) is what a warning and the correction with ``SharpenConfig(align=True)`` ask for.
+
+    Examples
+    --------
+    >>> from lstzoom.simulate import simulate_scene
+    >>> scene = simulate_scene((150, 150)).to_xarray()
+    >>> shift = measure_shift(scene.vnir.roll(y=1, x=-2), scene.lst)
+    >>> round(shift.y), round(shift.x), shift.is_sure
+    (1, -2, True)
+    """
+    measured = measure_scene(prepare(vnir, lst, valid, ratio=ratio), config or SharpenConfig())
+    return computed(measured)
+
+
+def computed(measured: Any) -> Shift | None:  # noqa: ANN401  (dask is untyped)
+    """Return what was measured, computing it if it is lazy."""
+    shift: Shift | None = measured.compute() if isinstance(measured, Delayed) else measured
+    return shift
+
+
+def measure_scene(scene: SceneArrays, config: SharpenConfig) -> Any:  # noqa: ANN401
+    """Measure the shift of a prepared scene.
+
+    Parameters
+    ----------
+    scene
+        On its grids.
+    config
+        Settings.
+
+    Returns
+    -------
+    Shift or None, or a dask Delayed of one if the scene is lazy
+    """
+    ratio, s = scene.grids.ratio, config.sample
+    side = min(s.patch, max(2 * WINDOW, _PATCH_PIXELS // ratio))
+    limit = min(s.max_patches, _PATCHES * min(s.patch // side, 2) ** 2)
+    patches = choose_patches(scene.lst.shape, side=side, limit=limit, seed=config.seed, scene=0)
+    parts: list[Any] = []
+    for patch in patches:
+        block, core = grown(patch.rows, patch.columns, HALO, scene.lst.shape)
+        task = partial(_agreement, core=core, ratio=ratio)
+        if scene.is_lazy:
+            parts += delay_blocks(task, *scene.lazy(), None, [block], ratio=ratio)
+        else:
+            parts.append(run_block(task, scene.vnir, scene.lst, scene.usable, None, block, ratio))
+    estimate = partial(_estimate, ratio=ratio)
+    return dask.delayed(estimate, pure=True, traverse=False)(parts) if scene.is_lazy else estimate(parts)
+
+
+def _agreement(
+    bands: NDArray[np.float32],
+    lst: NDArray[np.float32],
+    usable: NDArray[np.bool_] | None,
+    origin: YX,
+    _: object,
+    *,
+    core: tuple[slice, slice],
+    ratio: int,
+) -> Agreement:
+    bands, lst = mask_block(bands, lst, usable, ratio)
+    return measure_agreement(bands, lst, core, origin, ratio)
+
+
+def _estimate(parts: Sequence[Agreement], *, ratio: int) -> Shift | None:
+    whole = Agreement(np.sum([p.surface for p in parts], axis=0), sum(p.windows for p in parts))
+    return estimate_shift(whole, ratio)
+
+
+def prepare_aligned(
+    vnir: xr.DataArray,
+    lst: xr.DataArray,
+    valid: xr.DataArray | None = None,
+    *,
+    ratio: int | None = None,
+    config: SharpenConfig,
+    reopen: Callable[[GeoBox], xr.DataArray] | None = None,
+) -> tuple[SceneArrays, Shift | None]:
+    """Prepare a scene and, if asked for, move its reflectance to where the LST shows the same ground.
+
+    Parameters
+    ----------
+    vnir, lst, valid, ratio
+        As for `lstzoom.inputs.prepare`.
+    config
+        Settings; without ``align`` nothing is measured or moved.
+    reopen
+        Opens the reflectance on another grid, so that files are resampled once and not twice.
+
+    Returns
+    -------
+    scene : SceneArrays
+        Its attribute ``moved`` says by how much reflectance was moved.
+    shift : Shift or None
+        What was measured; None without ``align``, too.
+    """
+    scene = prepare(vnir, lst, valid, ratio=ratio)
+    if not config.align:
+        return scene, None
+    # Where to read is part of the graph, so this cannot wait until something is computed.
+    shift = computed(measure_scene(scene, config))
+    if shift is None or not shift.is_sure:
+        logger.warning("not aligned: %s", _unknown(shift))
+        return scene, shift
+    move = _snapped(shift.y), _snapped(shift.x)
+    if move == (0.0, 0.0):
+        return scene, shift
+    return prepare(vnir, lst, valid, ratio=scene.grids.ratio, move=move, reopen=reopen), shift
+
+
+def _snapped(value: float) -> float:
+    near = float(round(value))
+    return near if abs(value - near) < _SNAP else value
+
+
+def _unknown(shift: Shift | None) -> str:
+    if shift is None:
+        return "the shift between reflectance and LST cannot be measured, for want of valid pixels or texture"
+    return (
+        f"the shift between reflectance and LST was measured with a confidence of {shift.confidence:.2f} only"
+    )
+
+
+def tell(shift: Shift | None, grid: GeoBox, *, moved: bool) -> None:
+    """Log a shift; warn of one that is sure, above half a fine pixel and not corrected.
+
+    Parameters
+    ----------
+    shift
+        What was measured.
+    grid
+        The fine grid.
+    moved
+        Whether it was corrected.
+    """
+    if shift is None or not shift.is_sure:
+        logger.info("%s", _unknown(shift))
+    elif moved or shift.distance <= NOTEWORTHY:
+        logger.info("reflectance lies %s%s", describe_shift(shift, grid), ": corrected" if moved else "")
+    else:
+        logger.warning(
+            "reflectance lies %s; sharpening loses by it: check the geolocation of both, or correct it with "
+            "--align or SharpenConfig(align=True)",
+            describe_shift(shift, grid),
+        )
+
+
+def describe_shift(shift: Shift, grid: GeoBox) -> str:
+    """Say a shift in words.
+
+    Parameters
+    ----------
+    shift
+        Measured.
+    grid
+        The fine grid, for metres.
+    """
+    x, y = shift.x * grid.affine.a, shift.y * grid.affine.e
+    return (
+        f"{shift.distance:.2f} fine pixels beside the LST ({shift.y:+.2f} rows, {shift.x:+.2f} columns; "
+        f"x {x:+.4g}, y {y:+.4g} in the units of the CRS; confidence {shift.confidence:.2f})"
+    )
+
+
+def attributes(shift: Shift | None) -> dict[str, float]:
+    """Describe a shift for the attributes of a result.
+
+    Parameters
+    ----------
+    shift
+        What was measured; None where nothing could be.
+
+    Returns
+    -------
+    dict
+        Fine pixels ``lstzoom_shift_y`` and ``lstzoom_shift_x`` where there are any, and their confidence.
+    """
+    if shift is None:
+        return {"lstzoom_shift_confidence": 0.0}
+    numbers = {"y": shift.y, "x": shift.x, "confidence": shift.confidence}
+    return {f"lstzoom_shift_{name}": round(value, 3) for name, value in numbers.items()}
