@@ -26,12 +26,12 @@ from lstzoom import __version__
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
-    import xarray as xr
     from odc.geo.geobox import GeoBox
 
     from lstzoom.config import SharpenConfig
     from lstzoom.grid import GridPair
-    from lstzoom.raster import RasterSource
+    from lstzoom.inputs import SceneArrays
+    from lstzoom.raster import LazyStack, RasterSource
     from lstzoom.stream import Progress, Targets, Written
     from lstzoom.validate import ValidationReport
 
@@ -255,29 +255,19 @@ class _Vnir:
     sources: tuple[RasterSource, ...]
     names: tuple[str, ...]
 
-    def open(self, grid: GeoBox, chunk: int, nodata: float | None) -> xr.DataArray:
-        """Open them on a grid; files and bands that were not chosen are not read."""
-        from lstzoom import raster
+    def on(self, grid: GeoBox) -> LazyStack:
+        """Put them on a grid, to be read a window at a time; nothing else of the files is read."""
+        from lstzoom.raster import LazyStack
 
-        paths = list(dict.fromkeys(source.path for source in self.sources))
-        if len(paths) == 1:
-            numbers = [source.band for source in self.sources]
-            stack = raster.open_stack(paths, grid, bands=numbers, chunks=chunk, nodata=nodata)
-        else:
-            there = [(one.path, one.band) for path in paths for one in raster.describe(path)]
-            at = [there.index((source.path, source.band)) for source in self.sources]
-            stack = raster.open_stack(paths, grid, chunks=chunk, nodata=nodata)
-            stack = stack if at == list(range(len(there))) else stack.isel(band=at)
-        return stack.assign_coords(band=list(self.names))
+        return LazyStack(self.sources, grid)
 
 
-def _choose(paths: Sequence[str], bands: Sequence[str] | None) -> _Vnir:
+def _choose(paths: Sequence[str], bands: Sequence[str] | None, nodata: float | None) -> _Vnir:
     """Find bands by name or position among all bands of all files."""
     from lstzoom import raster
 
-    sources = [source for path in paths for source in raster.describe(path)]
-    # Names are made by the reader; any grid serves to ask for them.
-    names = [str(name) for name in raster.open_stack(paths, sources[0].geobox).band.values]
+    sources = [source for path in paths for source in raster.describe(path, nodata=nodata)]
+    names = raster.band_names(sources)
     chosen = _chosen_bands(paths, names, bands)
     return _Vnir(tuple(sources[k] for k in chosen), tuple(names[k] for k in chosen))
 
@@ -298,8 +288,7 @@ def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
 
 
 def _run(
-    scene: tuple[xr.DataArray, xr.DataArray],
-    valid: xr.DataArray | None,
+    scene: SceneArrays,
     targets: Targets,
     config: SharpenConfig,
     workers: int,
@@ -312,11 +301,11 @@ def _run(
     from lstzoom import stream
 
     with _progress("sharpening", quiet=quiet) as progress:
-        common: dict[str, Any] = {"valid": valid, "config": config, "progress": progress}
+        common: dict[str, Any] = {"config": config, "progress": progress}
         if workers == 1:
-            return stream.write_sharpened(*scene, targets, threads=threads, **common)
+            return stream.write_scene(scene, targets, threads=threads, **common)
         with stream.local_cluster(workers, memory) as client:
-            return stream.write_sharpened(*scene, targets, client=client, **common)
+            return stream.write_scene(scene, targets, client=client, **common)
 
 
 def _tags(
@@ -428,9 +417,10 @@ def sharpen(
         raise typer.BadParameter("it needs --mask", param_hint="--mask-clear")
     with _session(quiet=quiet, verbose=verbose, debug=debug):
         from lstzoom import raster, stream
+        from lstzoom.inputs import from_files
         from lstzoom.write import ENCODINGS
 
-        reflectance = _choose(vnir, names)
+        reflectance = _choose(vnir, names, nodata)
         grids = _grids(lst, reflectance, ratio)
         threads = stream.choose_threads() if workers == 1 else 1
         if chunk is None:
@@ -443,17 +433,13 @@ def sharpen(
                 memory=limit,
             )
         config = _settings(chunk=chunk, seed=seed, method=method)
-        side = stream.read_chunks(chunk)
-        kelvin = raster.open_lst(
-            lst, units=lst_units, chunks=side, nodata=lst_nodata, scale=lst_scale, offset=lst_offset
-        )
-        fine, side = grids.fine, side * grids.ratio
-        scene = reflectance.open(fine, side, nodata), kelvin
-        valid = None if mask is None else raster.open_mask(mask, fine, clear_values=clear, chunks=side)
+        kelvin = raster.lazy_lst(lst, units=lst_units, nodata=lst_nodata, scale=lst_scale, offset=lst_offset)
+        valid = None if mask is None else raster.lazy_mask(mask, grids.fine, clear_values=clear)
+        scene = from_files(reflectance.on(grids.fine), kelvin, valid, reflectance.names)
         tags = _tags(lst, vnir, reflectance.names, grids, config)
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
         _require_other_than_inputs(targets, [lst, *vnir, *([mask] if mask else [])])
-        written = _run(scene, valid, targets, config, workers, threads, limit, quiet=quiet)
+        written = _run(scene, targets, config, workers, threads, limit, quiet=quiet)
         summary = _summary(written, tags, workers, encoding)
         if as_json:
             typer.echo(json.dumps(summary))
@@ -513,9 +499,9 @@ def validate(
         coarse = raster.open_lst(lst, nodata=lst_nodata, **options)
         fine = None if truth is None else raster.open_lst(truth)
         # Truth and reflectance have to share a grid; without a truth LST itself becomes one.
-        reflectance = _choose(vnir, names)
+        reflectance = _choose(vnir, names, nodata)
         grid = _grids(lst, reflectance, None).fine if fine is None else fine.odc.geobox
-        stack = reflectance.open(grid, raster.DEFAULT_CHUNK, nodata)
+        stack = raster.as_xarray(reflectance.on(grid), reflectance.names)
         report = compare(
             stack.compute(),
             None if degrade else coarse.compute(),

@@ -1,14 +1,15 @@
 """Blocks of two nested grids with a halo: the only place that knows how chunks border on each other.
 
 One dask task makes one block: it is handed the chunks that its halo touches, on both grids, and cuts
-what it needs. What lies outside the scene is missing, so no block is special.
+what it needs. A block of files or of arrays in memory needs no dask: it reads its own window. What
+lies outside the scene is missing, so no block is special.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import dask.array as da
 import numpy as np
@@ -77,13 +78,52 @@ def blocks(shape: tuple[int, int], chunk: int, halo: int) -> Iterator[Block]:
             yield Block(slice(y, min(y + chunk, shape[0])), slice(x, min(x + chunk, shape[1])), halo)
 
 
-def cut(array: NDArray[Any], span: tuple[slice, slice], *, outside: object) -> NDArray[Any]:
+def ordered(some: Iterable[Block], across: int) -> list[Block]:
+    """Order blocks so that what neighbours read in common is asked for again soon.
+
+    Parameters
+    ----------
+    some
+        Blocks of one scene, all of one size but for the last of a row or a column.
+    across
+        Blocks side by side before the next row follows.
+
+    Returns
+    -------
+    list of Block
+        Row by row within columns of that many blocks.
+    """
+    todo = list(some)
+    places = {start: k for k, start in enumerate(sorted({b.columns.start for b in todo}))}
+    return sorted(todo, key=lambda b: (places[b.columns.start] // across, b.rows.start, b.columns.start))
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A scene that is read a window at a time, such as a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes, rows, columns."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what is read."""
+        ...
+
+    def read_into(self, out: NDArray[Any], rows: slice, columns: slice) -> None:
+        """Read a window into an array of its shape."""
+        ...
+
+
+def cut(array: NDArray[Any] | Windowed, span: tuple[slice, slice], *, outside: object) -> NDArray[Any]:
     """Cut a span that may reach outside the scene.
 
     Parameters
     ----------
     array
-        The scene, shape (..., rows, columns).
+        The scene, shape (..., rows, columns), in memory or read by windows.
     span
         Rows and columns wanted.
     outside
@@ -93,7 +133,17 @@ def cut(array: NDArray[Any], span: tuple[slice, slice], *, outside: object) -> N
     -------
     ndarray of shape ``(*leading axes, rows, columns)``
     """
-    return _Pieces(span, ((0,), (0,))).join([[array]], outside)
+    if isinstance(array, np.ndarray):
+        return _Pieces(span, ((0,), (0,))).join([[array]], outside)
+    inside = [slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(span, array.shape[-2:], strict=True)]
+    size = tuple(s.stop - s.start for s in span)
+    whole = size == tuple(s.stop - s.start for s in inside)
+    out = np.empty((*array.shape[:-2], *size), array.dtype)
+    if not whole:
+        out[...] = outside
+    place = [slice(i.start - s.start, i.stop - s.start) for i, s in zip(inside, span, strict=True)]
+    array.read_into(out[..., place[0], place[1]], inside[0], inside[1])
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +193,14 @@ argument that all blocks share."""
 
 def run_block(
     function: BlockTask,
-    fine: NDArray[np.float32],
-    coarse: NDArray[np.float32],
-    usable: NDArray[np.bool_] | None,
+    fine: NDArray[np.float32] | Windowed,
+    coarse: NDArray[np.float32] | Windowed,
+    usable: NDArray[np.bool_] | Windowed | None,
     argument: object,
     block: Block,
     ratio: int,
 ) -> Any:  # noqa: ANN401  (whatever the function returns)
-    """Run a function on one block of arrays in memory.
+    """Run a function on one block of arrays in memory or of files, in the calling thread.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from lstzoom.errors import InputError
+from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.grid import GridPair, coincide, describe_grid, grid_of, north_up, resolve_grids
 from lstzoom.kernels.rows import require_kelvin
+from lstzoom.raster import LazyMask, LazyRaster, LazyStack
 from lstzoom.regrid import regrid
 
 MIN_COARSE = 5
@@ -27,12 +28,14 @@ _HORIZONTAL = ("x", "longitude", "lon")
 class SceneArrays:
     """A scene on its two grids.
 
+    Arrays are numpy's, dask's, or files that are read a window at a time (`lstzoom.halo.Windowed`).
+
     Attributes
     ----------
-    vnir : numpy or dask array of float32, shape (band, h * ratio, w * ratio)
-    lst : numpy or dask array of float32, shape (h, w)
+    vnir : array of float32, shape (band, h * ratio, w * ratio)
+    lst : array of float32, shape (h, w)
         Kelvin.
-    usable : numpy or dask array of bool, shape (h * ratio, w * ratio), or None
+    usable : array of bool, shape (h * ratio, w * ratio), or None
     grids : GridPair
     bands : tuple of str
     """
@@ -89,11 +92,7 @@ def prepare(
         # What is lazy is checked where it is read.
         require_kelvin(lst.to_numpy())
     grids = resolve_grids(grid_of(lst), [grid_of(vnir)], ratio)
-    if min(grids.coarse.shape) < MIN_COARSE:
-        raise InputError(
-            f"the LST has {grids.coarse.shape.y} x {grids.coarse.shape.x} pixels; at least {MIN_COARSE} x "
-            f"{MIN_COARSE} are needed to learn anything"
-        )
+    _require_size(grids)
     usable = None if valid is None else _mask(valid, grids)
     return SceneArrays(
         vnir=_float32(regrid(vnir, grids.fine)),
@@ -103,6 +102,52 @@ def prepare(
         bands=tuple(str(b) for b in vnir.coords["band"].values) if "band" in vnir.coords
         else tuple(f"band{k + 1}" for k in range(vnir.sizes["band"])),
     )  # fmt: skip
+
+
+def from_files(
+    vnir: LazyStack, lst: LazyRaster, usable: LazyMask | None, bands: Sequence[str]
+) -> SceneArrays:
+    """Make a scene of files, of which nothing is read but the windows that are worked on.
+
+    Parameters
+    ----------
+    vnir
+        Bands on the fine grid.
+    lst
+        Kelvin, on its own grid.
+    usable
+        Mask on the fine grid.
+    bands
+        Names of the bands.
+
+    Returns
+    -------
+    SceneArrays
+
+    Raises
+    ------
+    InputError
+        If the LST is too small.
+    GridMismatchError
+        If the grids do not nest.
+    """
+    grids = resolve_grids(lst.grid, [vnir.grid])
+    for grid in (vnir.grid, *(() if usable is None else (usable.raster.grid,))):
+        if not coincide(grid, grids.fine):
+            raise GridMismatchError(
+                f"files are opened on {describe_grid(grid)}, and the fine grid of the LST is "
+                f"{describe_grid(grids.fine)}; open them on that"
+            )
+    _require_size(grids)
+    return SceneArrays(vnir, lst, usable, grids, tuple(bands))
+
+
+def _require_size(grids: GridPair) -> None:
+    if min(grids.coarse.shape) < MIN_COARSE:
+        raise InputError(
+            f"the LST has {grids.coarse.shape.y} x {grids.coarse.shape.x} pixels; at least {MIN_COARSE} x "
+            f"{MIN_COARSE} are needed to learn anything"
+        )
 
 
 def _plane(array: xr.DataArray, name: str) -> xr.DataArray:

@@ -106,10 +106,33 @@ def sharpen(
     scene = prepare(vnir, lst, valid, ratio=ratio)
     if model is not None:
         model.check(scene, config)
-    trained = model or train([scene], config)
+    return sharpen_arrays(scene, model or train([scene], config), config)
+
+
+def sharpen_arrays(
+    scene: SceneArrays,
+    model: Any,  # noqa: ANN401  (a SceneModel or its Delayed)
+    config: SharpenConfig,
+) -> xr.Dataset:
+    """Sharpen a prepared scene.
+
+    Parameters
+    ----------
+    scene
+        From `lstzoom.inputs.prepare`.
+    model
+        SceneModel, or a dask Delayed of one.
+    config
+        Settings.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of `sharpen`; lazy if the scene is.
+    """
     outputs: dict[str, np.dtype[Any]] = {"lst": np.dtype(np.float32), "qa": np.dtype(np.uint8)}
     outputs |= dict.fromkeys(config.outputs, np.dtype(np.float32))
-    arrays = (_lazily if scene.is_lazy else _directly)(scene, trained, config, outputs)
+    arrays = (_lazily if scene.is_lazy else _directly)(scene, model, config, outputs)
     return describe(arrays, scene, config)
 
 

@@ -1,8 +1,10 @@
-"""One scene from lazy arrays to files, block after block, with a bounded number in flight.
+"""One scene from files or lazy arrays to files, block after block, with a bounded number in flight.
 
 The global model is trained first. Then every block is one task, computed by threads of this
-process or by the workers of a dask cluster, and written here as it arrives. Memory holds the blocks
-in flight and never the scene. Results depend neither on the blocks nor on who computed them.
+process or by the workers of a dask cluster, and written here as it arrives. A block of files reads
+its own window, halo included; the order of blocks is such that GDAL's cache still holds what
+neighbours have in common. Memory holds the blocks in flight and never the scene. Results depend
+neither on the blocks nor on who computed them.
 """
 
 from __future__ import annotations
@@ -10,12 +12,11 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -25,17 +26,29 @@ from dask.delayed import Delayed
 from odc.geo.geobox import GeoBox
 
 from lstzoom.config import SharpenConfig
-from lstzoom.errors import ConfigError, InputError, LstzoomError
-from lstzoom.grid import grid_of, resolve_grids
-from lstzoom.inputs import prepare
+from lstzoom.errors import ConfigError, InputError
+from lstzoom.halo import Block, blocks, ordered, run_block
+from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.quality import MEANINGS, QA
-from lstzoom.sharpening import ATTRS, BlockFunction, sharpen
+from lstzoom.sharpening import ATTRS, BlockFunction, sharpen_arrays
 from lstzoom.train import SceneModel, train
+from lstzoom.workers import choose_threads, graphs_on_cluster, in_threads, local_cluster, on_cluster
 from lstzoom.write import QA as QA_ENCODING
 from lstzoom.write import UINT16, CogSink, Encoding, ZarrSink, ZarrVariable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+__all__ = [
+    "Targets",
+    "Written",
+    "choose_chunk",
+    "choose_threads",
+    "local_cluster",
+    "read_chunks",
+    "write_scene",
+    "write_sharpened",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +68,11 @@ _PIXEL_BYTES: Final = 160
 # Blocks read chunks of the input. Small ones read less of the neighbours' ground, large ones open
 # the files less often.
 _READ_CHUNK: Final = 64
+# Decoded pixels that a strip of blocks should leave in GDAL's cache for the strip below, of the 256 MB
+# that the command line allows and of no less elsewhere.
+_STRIP_BYTES: Final = 160e6
+# Blocks of files are decoded whole; the ends of a window cut them.
+_FILE_BLOCK: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +254,6 @@ def _needed(chunk: int, bands: int, ratio: int, halo: int, threads: int) -> floa
     return _PROCESS_BYTES + threads * block_bytes(chunk, bands, ratio, halo)
 
 
-def choose_threads(limit: int = 4) -> int:
-    """Count the blocks that this process should compute at a time."""
-    return max(1, min(limit, len(os.sched_getaffinity(0))))
-
-
 # Running
 
 
@@ -284,35 +297,64 @@ def write_sharpened(
     LstzoomError
         If workers of the cluster died.
     """
+    vnir, lst = (one if one.chunks or client is None else one.chunk() for one in (vnir, lst))
+    return write_scene(
+        prepare(vnir, lst, valid), targets, model=model, config=config, client=client, threads=threads,
+        progress=progress,
+    )  # fmt: skip
+
+
+def write_scene(
+    scene: SceneArrays,
+    targets: Targets,
+    *,
+    model: SceneModel | None = None,
+    config: SharpenConfig | None = None,
+    client: Any = None,  # noqa: ANN401  (distributed ships no types)
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Written:
+    """Sharpen a prepared scene into files without ever holding it in memory.
+
+    Parameters
+    ----------
+    scene
+        Of files (`lstzoom.inputs.from_files`) or of arrays (`lstzoom.inputs.prepare`).
+    targets, model, config, client, threads, progress
+        As for `write_sharpened`, which raises the same.
+
+    Returns
+    -------
+    Written
+    """
     start, settings = time.perf_counter(), config or SharpenConfig()
-    grids = resolve_grids(grid_of(lst), [grid_of(vnir)])
-    grid = grids.fine
+    grid, report = scene.grids.fine, progress or (lambda _done, _all: None)
+    if model is not None:
+        model.check(scene, settings)
     # Targets are opened first: one that cannot be written is no reason to compute for an hour.
-    with _sinks(targets, grid, settings.chunk * grids.ratio) as write:
-        vnir, lst = (one if one.chunks else one.chunk() for one in (vnir, lst))
-        trained = model or _trained(vnir, lst, valid, settings, client)
-        sharp = sharpen(vnir, lst, valid=valid, model=trained, config=settings)
-        tasks, tally = _tasks(sharp), _Tally()
-        report = progress or (lambda _done, _all: None)
-        report(0, len(tasks))
-        for done, (window, block) in enumerate(_computed(tasks, client, threads), 1):
-            tally.add(block.lst.values, block.qa.values)
-            write(window, block.lst.values, block.qa.values)
-            report(done, len(tasks))
+    with _sinks(targets, grid, settings.chunk * scene.grids.ratio) as write:
+        trained = model or _trained(scene, settings, client, threads)
+        count, computed = _computed(scene, trained, settings, client, threads)
+        tally = _Tally()
+        report(0, count)
+        for done, (window, lst, qa) in enumerate(computed, 1):
+            tally.add(lst, qa)
+            write(window, lst, qa)
+            report(done, count)
     seconds = time.perf_counter() - start
-    return Written(targets.paths, grid, len(tasks), settings.chunk, seconds, tally.kelvin, tally.by_flag)
+    return Written(targets.paths, grid, count, settings.chunk, seconds, tally.kelvin, tally.by_flag)
 
 
 def _trained(
-    vnir: xr.DataArray,
-    lst: xr.DataArray,
-    valid: xr.DataArray | None,
+    scene: SceneArrays,
     config: SharpenConfig,
     client: Any,  # noqa: ANN401
+    threads: int,
 ) -> SceneModel:
-    # A current client computes whatever dask is asked to compute.
+    # A current client computes whatever dask is asked to compute. Files are sampled here, while the
+    # workers have nothing to do yet.
     with nullcontext() if client is None else client.as_current():
-        trained = train([prepare(vnir, lst, valid)], config)
+        trained = train([scene], config, threads=threads if client is None else choose_threads())
         model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
     if model.level_rows == 0:
         logger.warning(
@@ -374,97 +416,81 @@ def _store(targets: Targets, grid: GeoBox, tile: int) -> ZarrSink:
     return ZarrSink(targets.zarr, grid, variables, tile, attrs=targets.tags, overwrite=targets.overwrite)
 
 
+_Computed: TypeAlias = Iterator[tuple[Window, "NDArray[Any]", "NDArray[Any]"]]
+
+
+def _computed(
+    scene: SceneArrays,
+    model: SceneModel,
+    config: SharpenConfig,
+    client: Any,  # noqa: ANN401
+    threads: int,
+) -> tuple[int, _Computed]:
+    """Count the blocks; compute them, in no order, a bounded number ahead of the writing."""
+    if scene.is_lazy:
+        return _of_graphs(scene, model, config, client, threads)
+    work = _Work(BlockFunction(config, scene.grids.ratio, ("lst", "qa")), scene, model)
+    halo = work.function.settings.halo
+    todo = ordered(blocks(scene.lst.shape, config.chunk, halo), _across(scene, config.chunk, halo))
+    if client is None:
+        done = in_threads(partial(_block, work), todo, threads)
+    else:
+        done = on_cluster(_block, work, todo, client)
+    return len(todo), (
+        (scene.grids.fine_window((b.rows, b.columns)), out["lst"], out["qa"]) for b, out in done
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all blocks of a run share."""
+
+    function: BlockFunction
+    scene: SceneArrays
+    model: SceneModel
+
+
+def _block(work: _Work, block: Block) -> dict[str, NDArray[Any]]:
+    """Read and sharpen one block: the one task that a cluster has for it."""
+    s = work.scene
+    result: dict[str, NDArray[Any]] = run_block(
+        work.function, s.vnir, s.lst, s.usable, work.model, block, s.grids.ratio
+    )
+    return result
+
+
+def _across(scene: SceneArrays, chunk: int, halo: int) -> int:
+    """Count the blocks of a strip that is narrow enough to be found in the cache by the next."""
+    rows = (chunk + 2 * halo) * scene.grids.ratio + _FILE_BLOCK
+    per_pixel = getattr(scene.vnir, "stored_bytes", 0.0)
+    return max(1, int(_STRIP_BYTES / max(rows * chunk * scene.grids.ratio * per_pixel, 1.0)))
+
+
+def _of_graphs(
+    scene: SceneArrays,
+    model: SceneModel,
+    config: SharpenConfig,
+    client: Any,  # noqa: ANN401
+    threads: int,
+) -> tuple[int, _Computed]:
+    """Compute blocks of dask arrays."""
+    tasks = _tasks(sharpen_arrays(scene, model, config))
+    done = _in_turn(tasks, threads) if client is None else graphs_on_cluster(tasks, client)
+    return len(tasks), ((window, block.lst.values, block.qa.values) for window, block in done)
+
+
+def _in_turn(tasks: list[tuple[Window, xr.Dataset]], threads: int) -> Iterator[tuple[Window, xr.Dataset]]:
+    for (window, _), result in in_threads(_synchronous, tasks, threads):
+        yield window, result
+
+
+def _synchronous(task: tuple[Window, xr.Dataset]) -> xr.Dataset:
+    return task[1].compute(scheduler="synchronous")
+
+
 def _tasks(sharp: xr.Dataset) -> list[tuple[Window, xr.Dataset]]:
     """Cut the lazy result into its blocks."""
     edges = [np.concatenate([[0], np.cumsum(sizes)]).tolist() for sizes in sharp.lst.data.chunks]
     rows, columns = ([slice(*ends) for ends in itertools.pairwise(axis)] for axis in edges)
     # The variables of a dataset are computed together: they come from one run of the method.
     return [((y, x), sharp[["lst", "qa"]].isel(y=y, x=x)) for y in rows for x in columns]
-
-
-def _computed(
-    tasks: list[tuple[Window, xr.Dataset]],
-    client: Any,  # noqa: ANN401
-    threads: int,
-) -> Iterator[tuple[Window, xr.Dataset]]:
-    """Compute blocks, in no order, a bounded number ahead of the writing."""
-    if client is not None:
-        return _on_cluster(tasks, client)
-    return _in_threads(tasks, threads)
-
-
-def _in_threads(tasks: list[tuple[Window, xr.Dataset]], threads: int) -> Iterator[tuple[Window, xr.Dataset]]:
-    waiting = iter(tasks)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="lstzoom")
-    running: dict[Future[Any], Window] = {}
-    try:
-        while True:
-            for window, task in itertools.islice(waiting, threads - len(running)):
-                running[pool.submit(task.compute, scheduler="synchronous")] = window
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _on_cluster(
-    tasks: list[tuple[Window, xr.Dataset]],
-    client: Any,  # noqa: ANN401
-) -> Iterator[tuple[Window, xr.Dataset]]:
-    from distributed import KilledWorker, as_completed  # noqa: PLC0415  (slow to import)
-
-    # Two blocks for every thread: one at work and one waiting.
-    ahead = 2 * max(1, sum(client.nthreads().values()))
-    waiting, windows = iter(tasks), {}
-
-    def submit(count: int) -> list[Any]:
-        futures = []
-        for window, task in itertools.islice(waiting, count):
-            future = client.compute(task)
-            windows[future.key] = window
-            futures.append(future)
-        return futures
-
-    pending = as_completed(submit(ahead))
-    try:
-        for future in pending:
-            yield windows.pop(future.key), future.result()
-            del future
-            for following in submit(1):
-                pending.add(following)
-    except KilledWorker as error:
-        raise LstzoomError(
-            f"workers died again and again, most likely for want of memory: {error}; give each more "
-            "with --memory, or make the blocks smaller with --chunk"
-        ) from error
-
-
-@contextmanager
-def local_cluster(workers: int, memory: float | None = None) -> Iterator[Any]:
-    """Start a dask cluster of processes on this machine and give its client.
-
-    Parameters
-    ----------
-    workers
-        Processes with one thread each.
-    memory
-        Bytes that each may take; by default its share of the machine.
-    """
-    from distributed import Client, LocalCluster  # noqa: PLC0415  (slow to import)
-
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit="auto" if memory is None else int(memory),
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        logger.info("%d workers at %s", workers, cluster.scheduler_address)
-        yield client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import EmptySampleError, InputError
-from lstzoom.halo import Block, delay_blocks, run_block
+from lstzoom.halo import Block, BlockTask, delay_blocks, run_block
 from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.amplitude import correlation
 from lstzoom.kernels.block import GlobalModel
@@ -151,7 +152,7 @@ def fit(
     return model
 
 
-def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa: ANN401  (dask is untyped)
+def train(scenes: Sequence[SceneArrays], config: SharpenConfig, *, threads: int = 1) -> Any:  # noqa: ANN401  (dask is untyped)
     """Train the global model of prepared scenes.
 
     Parameters
@@ -160,6 +161,8 @@ def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa:
         At least one, all with the same bands and ratio.
     config
         Settings.
+    threads
+        Patches at a time in this process, of scenes that are not lazy.
 
     Returns
     -------
@@ -170,7 +173,7 @@ def train(scenes: Sequence[SceneArrays], config: SharpenConfig) -> Any:  # noqa:
     lazy = any(scene.is_lazy for scene in scenes)
     call = _delayed if lazy else _now
     visits = _plan(scenes, config)
-    patches = list(zip(visits, _read_patches(scenes, visits, config), strict=True))
+    patches = list(zip(visits, _read_patches(scenes, visits, config, threads), strict=True))
     few = max(1, _PAIR_PATCHES // len(scenes))
     pairs = call(partial(_pairs, bands=len(first.bands)), [p for visit, p in patches if visit.number < few])
     ratio = first.grids.ratio
@@ -227,20 +230,36 @@ class _PatchBlock:
 
 
 def _read_patches(
-    scenes: Sequence[SceneArrays], visits: Sequence[_Visit], config: SharpenConfig
+    scenes: Sequence[SceneArrays], visits: Sequence[_Visit], config: SharpenConfig, threads: int
 ) -> list[Any]:
     """Bring the patches to the coarse grid: their fine pixels are dropped in the task that reads them."""
     out: list[Any] = []
     for number, scene in enumerate(scenes):
         ratio = scene.grids.ratio
         mine = [_grown(v.patch, _PATCH_HALO * ratio, scene.lst.shape) for v in visits if v.scene == number]
-        for block, core in mine:
-            task = partial(_coarse_patch, core=core, ratio=ratio, cv_threshold=config.cv_threshold)
-            if scene.is_lazy:
+        work = [
+            (block, partial(_coarse_patch, core=core, ratio=ratio, cv_threshold=config.cv_threshold))
+            for block, core in mine
+        ]
+        if scene.is_lazy:
+            for block, task in work:
                 out += delay_blocks(task, *scene.lazy(), None, [block], ratio=ratio)
-            else:
-                out.append(run_block(task, scene.vnir, scene.lst, scene.usable, None, block, ratio))
+        else:
+            out += _read_now(scene, work, threads)
     return out
+
+
+def _read_now(scene: SceneArrays, work: Sequence[tuple[Block, BlockTask]], threads: int) -> list[Any]:
+    """Read patches from the top to the bottom, so that neighbours share what is decoded of a file."""
+
+    def read(number: int) -> tuple[int, Any]:
+        block, task = work[number]
+        return number, run_block(task, scene.vnir, scene.lst, scene.usable, None, block, scene.grids.ratio)
+
+    downwards = sorted(range(len(work)), key=lambda k: (work[k][0].rows.start, work[k][0].columns.start))
+    with ThreadPoolExecutor(threads, thread_name_prefix="lstzoom-train") as pool:
+        done = dict(pool.map(read, downwards))
+    return [done[number] for number in range(len(work))]
 
 
 def _grown(patch: Patch, halo: int, shape: tuple[int, int]) -> tuple[Block, tuple[slice, slice]]:
