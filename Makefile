@@ -22,7 +22,7 @@ endif
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(STAMP) ## make .venv with pinned versions (again when pyproject.toml or constraints.txt change)
+setup: $(VENV)/.kernels ## make .venv with pinned versions (again when pyproject.toml or constraints.txt change)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -34,11 +34,10 @@ $(STAMP): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable ".[dev,report]"
 	@touch $@
 
-# numba checks only the file that a compiled function stands in, not those that it calls into: what was
-# compiled before any kernel changed has to go.
+# Kernels are compiled once for their text; without this the first run would wait for it.
 KERNELS := $(VENV)/.kernels
 $(KERNELS): $(STAMP) $(wildcard lstzoom/kernels/*.py)
-	rm -f lstzoom/kernels/__pycache__/*.nb[ci]
+	$(BIN)/lstzoom warm
 	@touch $@
 
 demo: $(KERNELS) ## sharpen a simulated scene, start to end

@@ -581,6 +581,18 @@ def demo(
         typer.echo(f"{done.seconds:.0f} s; everything is in {done.folder}")
 
 
+@app.command(epilog=_EXIT_CODES)
+def warm(*, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Compile what the first run would compile: for images, clusters and installations."""
+    with _session(quiet=quiet, debug=debug):
+        from lstzoom.warm import warm as compile_all
+
+        start = time.perf_counter()
+        folder = compile_all()
+        if not quiet:
+            typer.echo(f"compiled kernels are in {folder} ({time.perf_counter() - start:.0f} s)")
+
+
 def main() -> None:
     """Run the command line."""
     app()
