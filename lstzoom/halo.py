@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-import dask.array as da
 import numpy as np
-from dask.base import tokenize
-from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from dask.delayed import Delayed
+    from dask.highlevelgraph import HighLevelGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,11 @@ class _Pieces:
         out[..., target[0], target[1]] = chunk[..., source[0], source[1]]
 
 
+def is_lazy(array: object) -> bool:
+    """Tell whether an array is dask's."""
+    return hasattr(array, "__dask_graph__")
+
+
 def _touched(chunks: tuple[int, ...], s: slice) -> tuple[range, tuple[int, ...]]:
     """Find the chunks that a slice touches, and where they start."""
     edges = np.concatenate([[0], np.cumsum(chunks)])
@@ -255,6 +261,9 @@ def _layer(
     ratio: int,
 ) -> HighLevelGraph:
     """Graph with one task ``(name, *number)`` for every block."""
+    from dask.delayed import Delayed  # noqa: PLC0415  (slow to import, and files do not need it)
+    from dask.highlevelgraph import HighLevelGraph  # noqa: PLC0415  (slow to import, and files do not need it)
+
     if usable is not None and usable.chunks != fine.chunks[1:]:
         raise AssertionError("the mask must be chunked as the fine bands are")
     lazy = isinstance(argument, Delayed)
@@ -294,6 +303,8 @@ def delay_blocks(
     list of Delayed
         One result for each block.
     """
+    from dask.delayed import Delayed  # noqa: PLC0415  (slow to import, and files do not need it)
+
     fine = fine.rechunk({0: -1})
     name = f"lstzoom-some-{_token(function, fine, coarse, usable, argument, ratio, tuple(some))}"
     numbered = (((k,), block) for k, block in enumerate(some))
@@ -304,6 +315,8 @@ def delay_blocks(
 def _token(
     function: BlockTask, fine: da.Array, coarse: da.Array, usable: da.Array | None, *rest: object
 ) -> str:
+    from dask.base import tokenize  # noqa: PLC0415  (slow to import, and files do not need it)
+
     names = (fine.name, coarse.name, None if usable is None else usable.name)
     return str(tokenize(function, names, *rest))
 
@@ -371,6 +384,9 @@ def _output(
     chunk: int,
 ) -> da.Array:
     """Dask array of one output of all blocks."""
+    import dask.array as da  # noqa: PLC0415  (slow to import, and files do not need it)
+    from dask.highlevelgraph import HighLevelGraph  # noqa: PLC0415  (slow to import, and files do not need it)
+
     name = f"{key}-{source}"
     chunks = tuple(tuple(min(chunk, n - start) * ratio for start in range(0, n, chunk)) for n in shape)
     layer = {

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.grid import GridPair, coincide, describe_grid, grid_of, north_up, resolve_grids
+from lstzoom.halo import is_lazy
 from lstzoom.kernels.rows import require_kelvin
 from lstzoom.raster import LazyMask, LazyRaster, LazyStack
 from lstzoom.regrid import regrid
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
 
 MIN_COARSE = 5
 """Fewest coarse pixels along a side: less holds no window and no neighbourhood."""
@@ -49,10 +52,12 @@ class SceneArrays:
     @property
     def is_lazy(self) -> bool:
         """Whether any of the arrays is a dask array."""
-        return any(isinstance(a, da.Array) for a in (self.vnir, self.lst, self.usable))
+        return any(is_lazy(a) for a in (self.vnir, self.lst, self.usable))
 
     def lazy(self) -> tuple[da.Array, da.Array, da.Array | None]:
         """Return bands, LST and mask as dask arrays, the mask chunked as the bands are."""
+        import dask.array as da  # noqa: PLC0415  (slow to import, and files do not need it)
+
         vnir, lst = da.asarray(self.vnir), da.asarray(self.lst)
         usable = None if self.usable is None else da.asarray(self.usable).rechunk(vnir.chunks[1:])
         return vnir, lst, usable
@@ -88,7 +93,7 @@ def prepare(
         If LST that is in memory cannot be kelvin; lazy LST raises where it is read.
     """
     lst, vnir = north_up(_plane(lst, "lst")), north_up(_stack(vnir))
-    if not isinstance(lst.data, da.Array):
+    if not is_lazy(lst.data):
         # What is lazy is checked where it is read.
         require_kelvin(lst.to_numpy())
     grids = resolve_grids(grid_of(lst), [grid_of(vnir)], ratio)
@@ -152,6 +157,8 @@ def _require_size(grids: GridPair) -> None:
 
 def _plane(array: xr.DataArray, name: str) -> xr.DataArray:
     """Two-dimensional array with dimensions (y, x)."""
+    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     if not isinstance(array, xr.DataArray):
         raise InputError(
             f"{name} is a {type(array).__name__}; give an xarray.DataArray with dimensions (y, x)"
@@ -170,6 +177,8 @@ def _spatial(array: xr.DataArray) -> tuple[Hashable, ...]:
 
 def _stack(array: xr.DataArray) -> xr.DataArray:
     """Three-dimensional array with dimensions (band, y, x)."""
+    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     if not isinstance(array, xr.DataArray):
         raise InputError(
             f"vnir is a {type(array).__name__}; give an xarray.DataArray with dimensions (band, y, x), for "
@@ -200,8 +209,8 @@ def _mask(valid: xr.DataArray, grids: GridPair) -> NDArray[np.bool_] | da.Array:
     if coincide(grid, grids.fine):
         return valid.data
     if coincide(grid, grids.coarse):
-        repeat = da.repeat if isinstance(valid.data, da.Array) else np.repeat
-        return repeat(repeat(valid.data, grids.ratio, axis=0), grids.ratio, axis=1)
+        repeated: NDArray[np.bool_] | da.Array = valid.data.repeat(grids.ratio, axis=0)
+        return repeated.repeat(grids.ratio, axis=1)
     raise InputError(
         f"valid lies on {describe_grid(grid)}; it must lie on the fine grid {describe_grid(grids.fine)} "
         f"or on the coarse grid {describe_grid(grids.coarse)}: reproject it with nearest resampling first"

@@ -34,14 +34,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-import dask.array as da
 import numpy as np
 import rasterio
-import xarray as xr
 from affine import Affine
-from dask.base import tokenize
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -54,6 +50,8 @@ from lstzoom.types import YX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import dask.array as da
+    import xarray as xr
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
@@ -848,6 +846,9 @@ def _chunk_shape(chunks: Chunks | None) -> tuple[int, int]:
 
 def _dask(lazy: LazyStack | LazyRaster | LazyMask, chunks: tuple[int, ...]) -> da.Array:
     """Wrap a lazy raster with the read inside each chunk's own task."""
+    import dask.array as da  # noqa: PLC0415  (slow to import, and files do not need it)
+    from dask.base import tokenize  # noqa: PLC0415  (slow to import, and files do not need it)
+
     return da.from_array(
         lazy,
         chunks=chunks,
@@ -862,6 +863,9 @@ def _on_grid(
     values: da.Array, grid: GeoBox, name: str, attrs: dict[str, Any], bands: list[str] | None = None
 ) -> xr.DataArray:
     """Give an array the coordinates of a grid, in the terms of odc-geo and rioxarray."""
+    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+    from odc.geo.xr import xr_coords  # noqa: PLC0415  (slow to import, and files do not need it)
+
     # Geographic grids would be named latitude and longitude otherwise.
     coords: dict[Any, Any] = dict(xr_coords(grid, dims=("y", "x")))
     dims = ["y", "x"]

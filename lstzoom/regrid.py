@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask
-import dask.array as da
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from lstzoom.grid import coincide, grid_of
+from lstzoom.halo import is_lazy
 from lstzoom.raster import DEFAULT_CHUNK, Sampling, sampling
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
 
 
 def regrid(array: xr.DataArray, grid: GeoBox) -> NDArray[Any] | da.Array:
@@ -35,7 +37,7 @@ def regrid(array: xr.DataArray, grid: GeoBox) -> NDArray[Any] | da.Array:
     source = grid_of(array)
     if coincide(source, grid):
         return array.data
-    if isinstance(array.data, da.Array):
+    if is_lazy(array.data):
         return _lazily(array.data, source, grid)
     whole = sampling(source, grid, "auto", slice(0, grid.shape.y), slice(0, grid.shape.x))
     return _apply(_finite(array.data), whole, YX(0, 0))
@@ -43,6 +45,9 @@ def regrid(array: xr.DataArray, grid: GeoBox) -> NDArray[Any] | da.Array:
 
 def _lazily(data: da.Array, source: GeoBox, grid: GeoBox) -> da.Array:
     """One task for each chunk of the target, fed with the part of the source that it needs."""
+    import dask  # noqa: PLC0415  (slow to import, and files do not need it)
+    import dask.array as da  # noqa: PLC0415  (slow to import, and files do not need it)
+
     task = dask.delayed(_window, pure=True)
     rows = []
     for y in range(0, grid.shape.y, DEFAULT_CHUNK):

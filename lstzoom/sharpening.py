@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
-from odc.geo.xr import xr_coords
 
 import lstzoom
 from lstzoom.config import SharpenConfig
@@ -18,6 +16,9 @@ from lstzoom.kernels.block import BlockSettings, sharpen_block
 from lstzoom.kernels.quality import MEANINGS, QA
 from lstzoom.train import SceneModel, train
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 ATTRS: Mapping[str, dict[str, Any]] = {
     "lst": {
@@ -195,6 +196,9 @@ def _directly(
 
 def describe(arrays: Mapping[str, Any], scene: SceneArrays, config: SharpenConfig) -> xr.Dataset:
     """Give arrays on the fine grid their coordinates, CRS and attributes."""
+    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+    from odc.geo.xr import xr_coords  # noqa: PLC0415  (slow to import, and files do not need it)
+
     coords: dict[Any, Any] = dict(xr_coords(scene.grids.fine, dims=("y", "x")))
     variables = {name: (("y", "x"), values, dict(ATTRS[name])) for name, values in arrays.items()}
     dataset = xr.Dataset(variables, coords=coords)

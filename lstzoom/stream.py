@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
-import xarray as xr
-from dask.delayed import Delayed
 from odc.geo.geobox import GeoBox
 
 from lstzoom.config import SharpenConfig
@@ -37,6 +35,7 @@ from lstzoom.write import QA as QA_ENCODING
 from lstzoom.write import UINT16, CogSink, Encoding, ZarrSink, ZarrVariable
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
 __all__ = [
@@ -355,7 +354,7 @@ def _trained(
     # workers have nothing to do yet.
     with nullcontext() if client is None else client.as_current():
         trained = train([scene], config, threads=threads if client is None else choose_threads())
-        model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+        model: SceneModel = trained if isinstance(trained, SceneModel) else trained.compute()
     if model.level_rows == 0:
         logger.warning(
             "no coarse pixel has valid LST and only valid fine pixels in all bands, so nothing was learned: "

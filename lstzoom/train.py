@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import dask
 import numpy as np
-import xarray as xr
-from dask.delayed import Delayed
 from numpy.typing import NDArray
 
 from lstzoom.config import SharpenConfig
@@ -34,6 +31,9 @@ from lstzoom.kernels.rows import (
 from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class _Visit:
 
 
 ScenePair: TypeAlias = (
-    tuple[xr.DataArray, xr.DataArray] | tuple[xr.DataArray, xr.DataArray, xr.DataArray | None]
+    "tuple[xr.DataArray, xr.DataArray] | tuple[xr.DataArray, xr.DataArray, xr.DataArray | None]"
 )
 """``(vnir, lst)`` or ``(vnir, lst, valid)``."""
 
@@ -136,6 +136,8 @@ def fit(
     InputError
         If the scenes do not have the same bands and ratio, or there is none.
     """
+    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     config = config or SharpenConfig()
     listed = list(scenes)
     if any(isinstance(scene, xr.DataArray) for scene in listed):
@@ -143,7 +145,7 @@ def fit(
     prepared = [prepare(*scene) for scene in listed]
     _require_alike(prepared)
     trained = train(prepared, config)
-    model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+    model: SceneModel = trained if isinstance(trained, SceneModel) else trained.compute()
     if model.level_rows == 0:
         raise EmptySampleError(
             f"no coarse pixel of the {len(prepared)} scene(s) has valid LST and only valid fine pixels in "
@@ -190,6 +192,8 @@ def _now(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
 
 def _delayed(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
     # What is not lazy is bound to the function beforehand: dask would make tasks of its parts.
+    import dask  # noqa: PLC0415  (slow to import, and files do not need it)
+
     return dask.delayed(function, pure=True, traverse=False)(*arguments)
 
 

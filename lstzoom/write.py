@@ -24,8 +24,6 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import rasterio
 import rasterio.shutil
-import zarr
-from odc.geo.xr import xr_coords
 from rasterio.windows import Window
 
 from lstzoom.errors import EncodingError, InputError
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    import zarr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
@@ -574,6 +573,8 @@ def write_template(
     InputError
         If ``chunk`` does not divide ``tile``.
     """
+    import zarr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     inner = _chunk_side(tile, chunk)
     group = zarr.open_group(str(store), mode="w-", zarr_format=3)
     group.attrs.update(_json_safe({"Conventions": "CF-1.11", **(attrs or {})}))
@@ -604,6 +605,8 @@ def consolidate(store: str | Path) -> None:
     store
         Folder or address of a store made by `write_template`.
     """
+    import zarr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     with warnings.catch_warnings():
         # Readers that do not know the gathered copy are told by the format to leave it.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
@@ -622,6 +625,8 @@ def _chunk_side(tile: int, chunk: int | None) -> int:
 
 
 def _write_coordinates(group: zarr.Group, geobox: GeoBox) -> None:
+    from odc.geo.xr import xr_coords  # noqa: PLC0415  (slow to import, and files do not need it)
+
     for name, coord in xr_coords(geobox, dims=("y", "x")).items():
         values = np.asarray(coord.values)
         array = group.create_array(
@@ -671,6 +676,8 @@ def write_region(store: str | Path, blocks: Mapping[str, NDArray[Any]], yx: tupl
     EncodingError
         If values do not fit the data type of their variable.
     """
+    import zarr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     group = zarr.open_group(str(store), mode="r+", zarr_format=3)
     for name, block in blocks.items():
         if name not in group:
