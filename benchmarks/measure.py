@@ -60,7 +60,7 @@ def _once(command: Sequence[str]) -> tuple[float, float, float]:
     peak = watch.stop()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed with exit code {process.returncode}")
-    return usage.ru_utime + usage.ru_stime, wall, max(peak, usage.ru_maxrss / 1024)
+    return usage.ru_utime + usage.ru_stime, wall, peak
 
 
 class _Watch:
@@ -74,7 +74,8 @@ class _Watch:
     def _look(self) -> None:
         while not self._end.wait(_EVERY):
             processes = _family(self._pid)
-            share = _resident if len(processes) == 1 else _proportional
+            # The kernel keeps the peak of one process; of several, what they held at the same time counts.
+            share = _highest if len(processes) == 1 else _proportional
             self._peak = max(self._peak, sum(map(share, processes)))
 
     def stop(self) -> float:
@@ -99,8 +100,8 @@ def _proportional(pid: int) -> float:
     return _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
 
 
-def _resident(pid: int) -> float:
-    return _field(Path(f"/proc/{pid}/status"), "VmRSS:")
+def _highest(pid: int) -> float:
+    return _field(Path(f"/proc/{pid}/status"), "VmHWM:")
 
 
 def _field(path: Path, name: str) -> float:

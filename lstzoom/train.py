@@ -50,6 +50,10 @@ _THINNING = 4
 """Rows of the detail view made per row kept, at most: no more phases than that takes."""
 
 
+_MERGED = 8
+"""Patches whose rows are held before they are merged."""
+
+
 @dataclass(frozen=True, slots=True)
 class SceneModel:
     """A trained global model and what it was trained on; arrays and numbers only.
@@ -179,10 +183,14 @@ def train(scenes: Sequence[SceneArrays], config: SharpenConfig, *, threads: int 
     few = max(1, _PAIR_PATCHES // len(scenes))
     pairs = call(partial(_pairs, bands=len(first.bands)), [p for visit, p in patches if visit.number < few])
     ratio = first.grids.ratio
-    samples = [
-        call(partial(_patch_samples, visit=visit, ratio=ratio, config=config), patch, pairs)
-        for visit, patch in patches
+    work = [
+        (partial(_patch_samples, visit=visit, ratio=ratio, config=config), patch) for visit, patch in patches
     ]
+    samples = (
+        [call(function, patch, pairs) for function, patch in work]
+        if lazy
+        else _sample_now(work, pairs, config, threads)
+    )
     return call(partial(_train, bands=first.bands, ratio=ratio, config=config), samples, pairs)
 
 
@@ -266,6 +274,29 @@ def _read_now(scene: SceneArrays, work: Sequence[tuple[Block, BlockTask]], threa
     return [done[number] for number in range(len(work))]
 
 
+def _sample_now(
+    work: Sequence[tuple[Callable[..., tuple[Sample, Sample]], _PatchBlock]],
+    pairs: tuple[tuple[int, int], ...],
+    config: SharpenConfig,
+    threads: int,
+) -> list[tuple[Sample, Sample]]:
+    """Sample patches and merge them some at a time, so that never all their rows are there."""
+    kept: list[tuple[Sample, Sample]] = []
+    with ThreadPoolExecutor(threads, thread_name_prefix="lstzoom-train") as pool:
+        for start in range(0, len(work), _MERGED):
+            some = work[start : start + _MERGED]
+            kept = [_merge([*kept, *pool.map(lambda one: one[0](one[1], pairs), some)], config)]
+    return kept
+
+
+def _merge(samples: Sequence[tuple[Sample, Sample]], config: SharpenConfig) -> tuple[Sample, Sample]:
+    s = config.sample
+    return (
+        Sample.merge((a for a, _ in samples), size=s.levels, per_stratum=s.per_stratum),
+        Sample.merge((b for _, b in samples), size=s.details, per_stratum=s.per_stratum),
+    )
+
+
 def _grown(patch: Patch, halo: int, shape: tuple[int, int]) -> tuple[Block, tuple[slice, slice]]:
     """Grow a patch by a halo that ends where the scene does, and say where the patch lies in it.
 
@@ -331,9 +362,7 @@ def _train(
     ratio: int,
     config: SharpenConfig,
 ) -> SceneModel:
-    s = config.sample
-    levels = Sample.merge((a for a, _ in samples), size=s.levels, per_stratum=s.per_stratum).weighted()
-    details = Sample.merge((b for _, b in samples), size=s.details, per_stratum=s.per_stratum).weighted()
+    levels, details = (sample.weighted() for sample in _merge(samples, config))
     level_forest = _forest(levels, config.level_trees.settings, config.seed)
     detail_forest = _forest(details, config.detail_trees.settings, config.seed)
     reliability = _reliability(detail_forest, details)
