@@ -16,13 +16,13 @@ ifneq ($(wildcard ../shared/data/.),)
 export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed notebooks docs \
+.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large notebooks docs \
 	constraints apt clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(STAMP) ## make .venv with pinned versions (again when pyproject.toml or constraints.txt change)
+setup: $(VENV)/.kernels ## make .venv with pinned versions (again when pyproject.toml or constraints.txt change)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -34,11 +34,10 @@ $(STAMP): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable ".[dev,report]"
 	@touch $@
 
-# numba checks only the file that a compiled function stands in, not those that it calls into: what was
-# compiled before any kernel changed has to go.
+# Kernels are compiled once for their text; without this the first run would wait for it.
 KERNELS := $(VENV)/.kernels
 $(KERNELS): $(STAMP) $(wildcard lstzoom/kernels/*.py)
-	rm -f lstzoom/kernels/__pycache__/*.nb[ci]
+	$(BIN)/lstzoom warm
 	@touch $@
 
 demo: $(KERNELS) ## sharpen a simulated scene, start to end
@@ -63,10 +62,19 @@ format: $(STAMP) ## rewrite the files as `make lint` wants them, where that is s
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: bench-accuracy bench-speed ## run all benchmarks
+bench: bench-accuracy bench-speed bench-workers ## run the quick benchmarks
 
-bench-speed: $(KERNELS) ## measure CPU time and memory beside the I/O floor
-	$(BIN)/python -m benchmarks.speed --size 1200
+bench-speed: $(KERNELS) ## measure CPU time and memory beside the I/O floor (and pyDMS in .venv-pydms)
+	$(BIN)/python -m benchmarks.speed --size 1200 --pydms-size 600
+
+bench-workers: $(KERNELS) ## measure two worker processes against one, and count dask tasks
+	$(BIN)/python -m benchmarks.workers --size 1200 --repeat 1
+
+bench-large: $(KERNELS) ## measure 2400 to 9600 pixels a side and a Sentinel-2 tile (an hour, 8 GB of disk)
+	$(BIN)/python -m benchmarks.speed --size 2400
+	$(BIN)/python -m benchmarks.workers --size 2400
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.tile
 
 bench-accuracy: $(KERNELS) ## measure the error against known truth
 	$(BIN)/python -m benchmarks.accuracy

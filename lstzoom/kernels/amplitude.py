@@ -10,8 +10,9 @@ shrunk towards zero, with ``rho``.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from lstzoom.kernels.compile import jit
 
 MIN_PAIRS = 16
 """Fewer pairs of true and predicted detail say nothing: the amplitude is then 0."""
@@ -29,7 +30,7 @@ MIN_DETAIL = 1e-6
 """Kelvin squared. Less variance of the true detail than this is rounding, and explains nothing."""
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _pairs(values: NDArray[np.float32], place: NDArray[np.int32], y: int, x: int) -> tuple[float, int]:
     """Mean over the 3 x 3 neighbours that have a value, and their number."""
     total = 0.0
@@ -43,7 +44,7 @@ def _pairs(values: NDArray[np.float32], place: NDArray[np.int32], y: int, x: int
     return (total / count if count else 0.0), count
 
 
-@njit(cache=True, nogil=True)
+@jit
 def amplitude_of(
     target: NDArray[np.float32], predicted: NDArray[np.float32], place: NDArray[np.int32]
 ) -> tuple[float, float, float]:

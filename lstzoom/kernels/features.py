@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from lstzoom.kernels.compile import jit
 from lstzoom.kernels.interpolate import block_mean, fill_gaps, upsample
 from lstzoom.types import FloatArray
 
@@ -90,7 +90,7 @@ class LocalFit:
     residual: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _local_fit(
     lst: NDArray[np.float32],
     feature: NDArray[np.float32],

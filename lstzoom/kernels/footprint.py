@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lstzoom.kernels.aggregate import area_mean
+from lstzoom.kernels.compile import jit
 
 REACH = 2
 """Coarse pixels that blurred reflectance depends on, to each side."""
@@ -103,7 +103,7 @@ def taps(sigma: float, ratio: int, box: int) -> NDArray[np.float32]:
     return np.asarray(np.convolve(gauss / gauss.sum(), np.full(box, 1.0 / box)), np.float32)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _convolve(plane: NDArray[np.float32], weights: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     """Mean of the valid pixels under the weights, along x and then along y, at every `stride`-th pixel."""
     reach = (len(weights) - stride) // 2
@@ -119,7 +119,7 @@ def _convolve(plane: NDArray[np.float32], weights: NDArray[np.float32], stride: 
     return out
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _along(
     row: NDArray[np.float32], weights: NDArray[np.float32], stride: int, reach: int
 ) -> NDArray[np.float32]:
@@ -135,7 +135,7 @@ def _along(
     return _across(moved, weights).reshape(1, columns)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _across(rows: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weighted mean of rows, over those that are finite; NaN where none is."""
     n = rows.shape[1]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lstzoom.kernels.amplitude import amplitude_of
+from lstzoom.kernels.compile import jit
 from lstzoom.kernels.fuse import local_weight
 from lstzoom.kernels.trees import (
     TreeSettings,
@@ -108,7 +108,7 @@ class Blend:
     error: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _gather(
     levels: NDArray[np.float32],
     trainable: NDArray[np.bool_],
@@ -135,7 +135,7 @@ def _gather(
     return rows, place
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _take(plane: NDArray, place: NDArray[np.int32], y0: int, x0: int, n: int) -> NDArray:  # type: ignore[type-arg]
     out = np.empty(n, plane.dtype)
     for y in range(place.shape[0]):
@@ -145,7 +145,7 @@ def _take(plane: NDArray, place: NDArray[np.int32], y0: int, x0: int, n: int) ->
     return out
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _linear_bins(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     n, features = rows.shape
     binned = np.zeros((n, features), np.uint8)
@@ -170,7 +170,7 @@ def _linear_bins(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[
     return binned, edges
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _forest(
     rows: NDArray[np.float32],
     target: NDArray[np.float32],
@@ -206,7 +206,7 @@ def _forest(
     return total
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _add_window(
     planes: NDArray[np.float32],
     prior_fine: NDArray[np.float32],
@@ -256,7 +256,7 @@ def _add_window(
             sums[5, y, x] += w * figures[2]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _window(
     levels: NDArray[np.float32],
     lst: NDArray[np.float32],

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lstzoom.errors import ConfigError
+from lstzoom.kernels.compile import jit
 from lstzoom.kernels.hashing import MAX_TREES, mix
 
 MAX_BINS = 255
@@ -134,7 +134,7 @@ def apply_bins(rows: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray
     return binned
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _best_split(
     binned: NDArray[np.uint8],
     target: NDArray[np.float32],
@@ -178,7 +178,7 @@ def _best_split(
     return best, best_bin
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _draw_features(state: np.uint64, order: NDArray[np.int64], take: int) -> None:
     """Move `take` features drawn without replacement to the front of `order`, in place."""
     n = len(order)
@@ -192,7 +192,7 @@ def _draw_features(state: np.uint64, order: NDArray[np.int64], take: int) -> Non
         order[k], order[j] = order[j], order[k]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def grow_tree(
     binned: NDArray[np.uint8],
     edges: NDArray[np.float32],
@@ -260,7 +260,7 @@ def grow_tree(
     return nodes
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _partition(binned: NDArray[np.uint8], rows: NDArray[np.int32], feature: int, split: int) -> int:
     """Bring the rows that go left to the front, both sides in their old order."""
     moved = np.empty(len(rows), np.int32)
@@ -278,7 +278,7 @@ def _partition(binned: NDArray[np.uint8], rows: NDArray[np.int32], feature: int,
     return n_left
 
 
-@njit(cache=True, nogil=True)
+@jit
 def bag(bits: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
     """Rows in the bag of a tree: those whose bit of that number is set."""
     rows = np.empty(len(bits), np.int32)
@@ -290,7 +290,7 @@ def bag(bits: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
     return rows[:n]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def predict_row(
     row: NDArray[np.float32],
     feature: NDArray[np.int16],
@@ -306,7 +306,7 @@ def predict_row(
     return leaf
 
 
-@njit(cache=True, nogil=True)
+@jit
 def closed(
     threshold: NDArray[np.float32], left: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32], int]:
@@ -326,7 +326,7 @@ def closed(
     return limit, child, deepest
 
 
-@njit(cache=True, nogil=True)
+@jit
 def add_tree(
     rows: NDArray[np.float32],
     n: int,
@@ -352,7 +352,7 @@ def add_tree(
         total[i] += value[node[i]]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _predict_planes(
     planes: NDArray[np.float32],
     feature: NDArray[np.int16],
@@ -385,7 +385,7 @@ def _predict_planes(
                 out[y, x0 + i] = total[i] / trees
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _predict_out_of_bag(
     rows: NDArray[np.float32],
     bits: NDArray[np.uint64],
@@ -406,7 +406,7 @@ def _predict_out_of_bag(
         out[i] = total / count if count else np.nan
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _fit(
     binned: NDArray[np.uint8],
     edges: NDArray[np.float32],
