@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class SceneArrays:
     bands : tuple of str
     moved : tuple of float, or None
         Fine pixels along y and x by which reflectance was moved against its georeference.
-    remake : callable, or None
+    remake : callable
         Makes the scene anew from what was given, with reflectance moved by the argument ``move``.
     """
 
@@ -57,8 +57,8 @@ class SceneArrays:
     usable: Any
     grids: GridPair
     bands: tuple[str, ...]
-    moved: tuple[float, float] | None = None
-    remake: Callable[..., SceneArrays] | None = field(default=None, repr=False)
+    moved: tuple[float, float] | None
+    remake: Callable[..., SceneArrays]
 
     @property
     def is_lazy(self) -> bool:

@@ -167,7 +167,7 @@ def align(scene: SceneArrays, config: SharpenConfig, threads: int = 1) -> tuple[
         logger.warning("not aligned: %s", _unknown(shift))
         return scene, shift
     move = _snapped(shift.y), _snapped(shift.x)
-    if move == (0.0, 0.0) or scene.remake is None:
+    if move == (0.0, 0.0):
         return scene, shift
     return scene.remake(move=move), shift
 

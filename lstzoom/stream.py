@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -468,8 +468,7 @@ def _computed(
     """Count the blocks; compute them, in no order, a bounded number ahead of the writing."""
     if scene.is_lazy:
         return _of_graphs(scene, model, config, client, threads)
-    # What workers are sent holds no way back to the arrays that were given.
-    work = _Work(BlockFunction(config, scene.grids.ratio, _LAYERS), replace(scene, remake=None), model)
+    work = _Work(BlockFunction(config, scene.grids.ratio, _LAYERS), scene, model)
     halo = work.function.settings.halo
     todo = ordered(blocks(scene.lst.shape, config.chunk, halo), _across(scene, config.chunk, halo))
     if client is None:

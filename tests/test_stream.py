@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import lstzoom
 from lstzoom import raster, stream
 from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.halo import Block, blocks, cut, ordered
-from lstzoom.inputs import SceneArrays, from_files
+from lstzoom.inputs import SceneArrays, from_files, prepare
+from lstzoom.registration import measure_scene
 from lstzoom.simulate import simulate_scene, write_scene, write_simulation
 from lstzoom.workers import in_threads
 
@@ -43,6 +45,37 @@ def test_files_give_the_bits_of_arrays(files: dict[str, Path], tmp_path: Path) -
     sharp = lstzoom.sharpen(vnir, raster.open_lst(files["lst"]).compute())
     with rasterio.open(out) as written:
         np.testing.assert_array_equal(written.read(1), sharp.lst.to_numpy())
+
+
+def test_moved_files_give_the_bits_of_moved_arrays(files: dict[str, Path], tmp_path: Path) -> None:
+    plain = opened(files)
+    hidden = np.ones((300, 330), np.uint8)
+    hidden[40:90, 60:65] = 0
+    mask = tmp_path / "mask.tif"
+    with rasterio.open(files["red"]) as file:
+        profile = {**file.profile, "dtype": "uint8", "nodata": None}
+    with rasterio.open(mask, "w", **profile) as file:
+        file.write(hidden, 1)
+    usable = raster.lazy_mask(mask, plain.grids.fine, clear_values=[1])
+    valid = raster.open_mask(mask, plain.grids.fine, clear_values=[1], chunks=100)
+    vnir = raster.open_stack([files[band] for band in BANDS], plain.grids.fine, chunks=70)
+    lst = raster.open_lst(files["lst"])
+    span = (slice(-9, 200), slice(31, 340))
+    for move in ((0.37, -1.6), (2.0, -1.0)):
+        for masks in ((usable, valid), (None, None)):
+            scene = from_files(plain.vnir, plain.lst, masks[0], BANDS).remake(move=move)
+            read = cut(scene.vnir, span, outside=np.float32(np.nan))
+            array = np.asarray(prepare(vnir, lst, masks[1], move=move).vnir)
+            np.testing.assert_array_equal(read, cut(array, span, outside=np.float32(np.nan)))
+            assert np.isnan(read[:, 60:80, 25:35]).any() == (masks[0] is not None)
+
+
+def test_the_shift_of_files_is_that_of_arrays(files: dict[str, Path]) -> None:
+    scene = opened(files)
+    vnir = raster.open_stack([files[band] for band in BANDS], scene.grids.fine)
+    arrays = lstzoom.measure_shift(vnir, raster.open_lst(files["lst"]))
+    assert arrays is not None
+    assert measure_scene(scene, lstzoom.SharpenConfig(), threads=3) == arrays
 
 
 def test_files_on_another_grid_and_small_ones_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
@@ -103,6 +136,18 @@ def test_a_replaced_file_is_read_anew(tmp_path: Path) -> None:
         with rasterio.open(paths["red"]) as file:
             expected = file.read(1) * np.float64(file.scales[0])
         np.testing.assert_array_equal(opened(paths).vnir[0], expected.astype(np.float32))
+
+
+def test_a_file_in_a_replaced_archive_is_read_anew(files: dict[str, Path], tmp_path: Path) -> None:
+    whole = tmp_path / "scene.zip"
+    for name in BANDS:
+        with zipfile.ZipFile(whole, "w") as archive:
+            archive.write(files[name], "band.tif")
+        source = raster.describe(f"/vsizip/{{{whole}}}/band.tif")[0]
+        expected = raster.describe(files[name])[0]
+        np.testing.assert_array_equal(
+            raster.LazyRaster(source, source.geobox)[:], raster.LazyRaster(expected, source.geobox)[:]
+        )
 
 
 def test_more_files_than_stay_open_can_be_read_by_threads(
