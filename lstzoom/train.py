@@ -350,7 +350,7 @@ def _samples(
     details = detail_rows(coarse, survey.pairs, phases, core, origin, ratio, **key)
     fades = None
     if visit.number < few:
-        planes = filled_levels(bands, coarse.mean, survey.pairs, ratio)
+        planes = filled_levels(bands, coarse.mean, coarse.whole, survey.pairs, ratio)
         fades = fading_sums(planes, coarse.lst, coarse.trainable, core, ratio)
     s = config.sample
     return _Part(

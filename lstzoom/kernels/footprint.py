@@ -74,10 +74,11 @@ def blur(bands: NDArray[np.float32], sigma: float, ratio: int) -> NDArray[np.flo
     """
     if sigma <= 0:
         return bands
-    out = np.empty_like(bands)
+    out = np.empty(bands.shape, np.float32)
+    weights = taps(sigma, ratio, 1)
     for plane, into in zip(bands, out, strict=True):
-        into[...] = _convolve(plane, taps(sigma, ratio, 1), 1)
-        into[~np.isfinite(plane)] = np.nan
+        _convolve(plane, weights, 1, into)
+        _keep_missing(plane, into)
     return out
 
 
@@ -104,50 +105,99 @@ def taps(sigma: float, ratio: int, box: int) -> NDArray[np.float32]:
 
 
 @jit
-def _convolve(plane: NDArray[np.float32], weights: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+def _convolve(
+    plane: NDArray[np.float32], weights: NDArray[np.float32], stride: int, out: NDArray[np.float32]
+) -> None:
     """Mean of the valid pixels under the weights, along x and then along y, at every `stride`-th pixel."""
     reach = (len(weights) - stride) // 2
     ny, nx = plane.shape
     wide = np.empty((ny, nx // stride), np.float32)
     for y in range(ny):
-        wide[y] = _along(plane[y : y + 1], weights, stride, reach)[0]
-    out = np.empty((ny // stride, nx // stride), np.float32)
+        _along(plane[y], weights, stride, reach, wide[y])
     for y in range(ny // stride):
         first = y * stride - reach
         low, high = max(first, 0), min(first + len(weights), ny)
-        out[y] = _across(wide[low:high], weights[low - first : high - first])
-    return out
+        _across(wide[low:high], weights[low - first : high - first], out[y])
+
+
+@jit
+def _keep_missing(plane: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            out[y, x] = out[y, x] if np.isfinite(plane[y, x]) else np.float32(np.nan)
+
+
+@jit
+def _all_finite(row: NDArray[np.float32]) -> bool:
+    # Zero times what is not finite is not a number, and the sum of a row of zeros is zero.
+    total = np.float32(0.0)
+    for x in range(len(row)):
+        total += row[x] * np.float32(0.0)
+    return bool(total == 0.0)
 
 
 @jit
 def _along(
-    row: NDArray[np.float32], weights: NDArray[np.float32], stride: int, reach: int
-) -> NDArray[np.float32]:
-    """Weighted mean along one row, laid out so that `_across` does the work."""
-    n = row.shape[1]
-    columns = n // stride
-    moved = np.full((len(weights), columns), np.float32(np.nan))
+    row: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    stride: int,
+    reach: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Weighted mean along one row, over pixels that are finite; NaN where none is."""
+    n, columns = len(row), len(out)
+    # Where all pixels under the weights are there and finite, the weights add up to the same sum.
+    low = -(-reach // stride)
+    high = max((n - len(weights) + reach) // stride + 1, low) if _all_finite(row) else low
+    whole = np.float32(0.0)
     for t in range(len(weights)):
-        for x in range(columns):
-            at = x * stride - reach + t
-            if 0 <= at < n:
-                moved[t, x] = row[0, at]
-    return _across(moved, weights).reshape(1, columns)
+        whole += weights[t]
+    for x in range(low, high):
+        out[x] = 0.0
+    for t in range(len(weights)):
+        w = weights[t]
+        for x in range(low, high):
+            out[x] += w * row[x * stride - reach + t]
+    for x in range(low, high):
+        out[x] /= whole
+    for part in range(2):
+        for x in range(0 if part == 0 else high, min(low, columns) if part == 0 else columns):
+            total = weight = np.float32(0.0)
+            for t in range(len(weights)):
+                i = x * stride - reach + t
+                if i >= 0 and i < n and np.isfinite(row[i]):
+                    total += weights[t] * row[i]
+                    weight += weights[t]
+            out[x] = total / weight if weight > 0 else np.float32(np.nan)
 
 
 @jit
-def _across(rows: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weighted mean of rows, over those that are finite; NaN where none is."""
+def _across(rows: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Weighted mean of rows, over pixels that are finite; NaN where none is."""
     n = rows.shape[1]
-    total, weight = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    finite = True
+    for t in range(rows.shape[0]):
+        finite = finite and _all_finite(rows[t])
+    for x in range(n):
+        out[x] = 0.0
+    if finite:
+        whole = np.float32(0.0)
+        for t in range(rows.shape[0]):
+            w = weights[t]
+            whole += w
+            for x in range(n):
+                out[x] += w * rows[t, x]
+        for x in range(n):
+            out[x] /= whole
+        return
+    weight = np.zeros(n, np.float32)
     for t in range(rows.shape[0]):
         for x in range(n):
             known = np.isfinite(rows[t, x])
-            total[x] += weights[t] * rows[t, x] if known else np.float32(0.0)
+            out[x] += weights[t] * rows[t, x] if known else np.float32(0.0)
             weight[x] += weights[t] if known else np.float32(0.0)
     for x in range(n):
-        total[x] = total[x] / weight[x] if weight[x] > 0 else np.float32(np.nan)
-    return total
+        out[x] = out[x] / weight[x] if weight[x] > 0 else np.float32(np.nan)
 
 
 def agreement(
@@ -188,7 +238,9 @@ def agreement(
 def _footprint_mean(plane: NDArray[np.float32], sigma: float, ratio: int) -> NDArray[np.float32]:
     """Mean over each coarse pixel of the blurred plane."""
     weights = taps(sigma, ratio, ratio) if sigma > 0 else np.full(ratio, 1 / ratio, np.float32)
-    return _convolve(np.ascontiguousarray(plane), weights, ratio)
+    out = np.empty((plane.shape[0] // ratio, plane.shape[1] // ratio), np.float32)
+    _convolve(np.ascontiguousarray(plane), weights, ratio, out)
+    return out
 
 
 def _unexplained(
