@@ -52,7 +52,7 @@ _SURVEY_PATCHES = 8
 _MAX_PHASES = 16
 """More ways to cut the same pixels into blocks add work and hardly anything new."""
 
-_THINNING = 4
+_THINNING = 2
 """Rows of the detail view made per row kept, at most: no more phases than that takes."""
 
 _MERGED = 8

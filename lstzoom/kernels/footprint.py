@@ -112,12 +112,14 @@ def _convolve(
     reach = (len(weights) - stride) // 2
     ny, nx = plane.shape
     wide = np.empty((ny, nx // stride), np.float32)
+    spans = np.empty((ny, 2), np.int64)
     for y in range(ny):
         _along(plane[y], weights, stride, reach, wide[y])
+        spans[y] = _span(wide[y])
     for y in range(ny // stride):
         first = y * stride - reach
         low, high = max(first, 0), min(first + len(weights), ny)
-        _across(wide[low:high], weights[low - first : high - first], out[y])
+        _across(wide[low:high], weights[low - first : high - first], spans[low:high], out[y])
 
 
 @jit
@@ -128,12 +130,26 @@ def _keep_missing(plane: NDArray[np.float32], out: NDArray[np.float32]) -> None:
 
 
 @jit
-def _all_finite(row: NDArray[np.float32]) -> bool:
-    # Zero times what is not finite is not a number, and the sum of a row of zeros is zero.
-    total = np.float32(0.0)
-    for x in range(len(row)):
-        total += row[x] * np.float32(0.0)
-    return bool(total == 0.0)
+def _span(row: NDArray[np.float32]) -> tuple[int, int]:
+    """Where the finite pixels of a row begin and end if there are no others between, else -1 and -1.
+
+    Most rows are finite but for the outside of the scene, and can be handled without a look at each pixel.
+    """
+    low, high = 0, len(row)
+    while low < high and not np.isfinite(row[low]):
+        low += 1
+    while high > low and not np.isfinite(row[high - 1]):
+        high -= 1
+    missing = 0
+    for x in range(low, high):
+        missing += int(not np.isfinite(row[x]))
+    return (low, high) if missing == 0 else (-1, -1)
+
+
+@jit
+def _add(source: NDArray[np.float32], weight: np.float32, out: NDArray[np.float32]) -> None:
+    for x in range(len(out)):
+        out[x] += weight * source[x]
 
 
 @jit
@@ -145,58 +161,74 @@ def _along(
     out: NDArray[np.float32],
 ) -> None:
     """Weighted mean along one row, over pixels that are finite; NaN where none is."""
-    n, columns = len(row), len(out)
-    # Where all pixels under the weights are there and finite, the weights add up to the same sum.
-    low = -(-reach // stride)
-    high = max((n - len(weights) + reach) // stride + 1, low) if _all_finite(row) else low
+    columns = len(out)
+    begin, end = _span(row)
+    # From `low` to `high` all pixels under the weights are finite, and the weights add up to the same sum.
+    low = min(-(-(max(begin, 0) + reach) // stride), columns)
+    high = min(max((end - len(weights) + reach) // stride + 1, low), columns)
     whole = np.float32(0.0)
     for t in range(len(weights)):
         whole += weights[t]
-    for x in range(low, high):
-        out[x] = 0.0
+    inner = out[low:high]
+    inner[:] = 0.0
     for t in range(len(weights)):
-        w = weights[t]
-        for x in range(low, high):
-            out[x] += w * row[x * stride - reach + t]
-    for x in range(low, high):
-        out[x] /= whole
-    for part in range(2):
-        for x in range(0 if part == 0 else high, min(low, columns) if part == 0 else columns):
-            total = weight = np.float32(0.0)
-            for t in range(len(weights)):
-                i = x * stride - reach + t
-                if i >= 0 and i < n and np.isfinite(row[i]):
-                    total += weights[t] * row[i]
-                    weight += weights[t]
-            out[x] = total / weight if weight > 0 else np.float32(np.nan)
+        first = low * stride - reach + t
+        if len(inner) == 0:
+            break
+        if stride == 1:
+            _add(row[first : first + len(inner)], weights[t], inner)
+        else:
+            for x in range(len(inner)):
+                inner[x] += weights[t] * row[first + x * stride]
+    for x in range(len(inner)):
+        inner[x] /= whole
+    for x in range(columns):
+        if x < low or x >= high:
+            out[x] = _sparse_mean(row, weights, x * stride - reach)
 
 
 @jit
-def _across(rows: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def _sparse_mean(row: NDArray[np.float32], weights: NDArray[np.float32], start: int) -> np.float32:
+    total = weight = np.float32(0.0)
+    for t in range(len(weights)):
+        i = start + t
+        if i >= 0 and i < len(row) and np.isfinite(row[i]):
+            total += weights[t] * row[i]
+            weight += weights[t]
+    return np.float32(total / weight) if weight > 0 else np.float32(np.nan)
+
+
+@jit
+def _across(
+    rows: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    spans: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None:
     """Weighted mean of rows, over pixels that are finite; NaN where none is."""
-    n = rows.shape[1]
-    finite = True
+    begin, end = spans[0]
+    alike = begin >= 0
     for t in range(rows.shape[0]):
-        finite = finite and _all_finite(rows[t])
-    for x in range(n):
-        out[x] = 0.0
-    if finite:
+        alike = alike and spans[t, 0] == begin and spans[t, 1] == end
+    if alike:
+        out[:] = np.nan
+        inner = out[begin:end]
+        inner[:] = 0.0
         whole = np.float32(0.0)
         for t in range(rows.shape[0]):
-            w = weights[t]
-            whole += w
-            for x in range(n):
-                out[x] += w * rows[t, x]
-        for x in range(n):
-            out[x] /= whole
+            whole += weights[t]
+            _add(rows[t, begin:end], weights[t], inner)
+        for x in range(len(inner)):
+            inner[x] /= whole
         return
-    weight = np.zeros(n, np.float32)
+    out[:] = 0.0
+    weight = np.zeros(len(out), np.float32)
     for t in range(rows.shape[0]):
-        for x in range(n):
+        for x in range(len(out)):
             known = np.isfinite(rows[t, x])
             out[x] += weights[t] * rows[t, x] if known else np.float32(0.0)
             weight[x] += weights[t] if known else np.float32(0.0)
-    for x in range(n):
+    for x in range(len(out)):
         out[x] = out[x] / weight[x] if weight[x] > 0 else np.float32(np.nan)
 
 

@@ -20,6 +20,7 @@ from lstzoom.kernels.trees import (
     TreeSettings,
     add_tree,
     bag,
+    closed,
     closed_forest,
     features_per_split,
     grow_tree,
@@ -170,23 +171,6 @@ def _linear_bins(columns: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArr
 
 
 @jit
-def _leaf(
-    columns: NDArray[np.float32],
-    i: int,
-    feature: NDArray[np.int16],
-    threshold: NDArray[np.float32],
-    left: NDArray[np.int32],
-    value: NDArray[np.float32],
-) -> float:
-    """Value of the leaf that one sample falls into."""
-    node = 0
-    while left[node] >= 0:
-        node = left[node] if columns[feature[node], i] <= threshold[node] else left[node] + 1
-    leaf: float = value[node]
-    return leaf
-
-
-@jit
 def _forest(
     columns: NDArray[np.float32],
     target: NDArray[np.float32],
@@ -202,22 +186,30 @@ def _forest(
 ) -> NDArray[np.float32]:
     """Grow a window's forest into the given arrays; return its out-of-bag predictions."""
     codes, edges = _linear_bins(columns)
-    trees = feature.shape[0]
-    total = np.zeros(len(target), np.float32)
-    count = np.zeros(len(target), np.int32)
-    for t in range(trees):
+    n = len(target)
+    total, count = np.zeros(n, np.float32), np.zeros(n, np.int32)
+    node = np.empty(n, np.uint32)
+    for t in range(feature.shape[0]):
         inside = bag(bits, t)
         if len(inside) == 0:
-            inside = np.arange(len(target)).astype(np.int32)
+            inside = np.arange(n).astype(np.int32)
         grow_tree(
             codes, edges, target, weight, inside, max_depth, min_leaf, take, np.uint64(t),
             feature[t], threshold[t], left[t], value[t],
         )  # fmt: skip
-        for i in range(len(target)):
+        limit, child, depth = closed(threshold[t], left[t])
+        column = feature[t].astype(np.uint32)
+        for i in range(n):
+            node[i] = 0
+        for _ in range(depth):
+            for i in range(n):
+                k = node[i]
+                node[i] = child[k] + np.uint32(columns[column[k], i] > limit[k])
+        for i in range(n):
             if not (bits[i] >> np.uint64(t)) & np.uint64(1):
-                total[i] += _leaf(columns, i, feature[t], threshold[t], left[t], value[t])
+                total[i] += value[t, node[i]]
                 count[i] += 1
-    for i in range(len(target)):
+    for i in range(n):
         total[i] = total[i] / count[i] if count[i] else np.nan
     return total
 

@@ -69,7 +69,7 @@ class Rows:
         """Count the rows."""
         return len(self.key)
 
-    def take(self, index: NDArray[np.generic]) -> Rows:
+    def take(self, index: NDArray[np.generic] | slice) -> Rows:
         """Select rows."""
         return Rows(*(getattr(self, field.name)[index] for field in fields(self)))
 
