@@ -17,7 +17,7 @@ from lstzoom.kernels.block import BlockSettings, Sharpened
 from lstzoom.kernels.correct import correct_residual
 from lstzoom.kernels.interpolate import fill_gaps, interpolate
 from lstzoom.kernels.quality import QA, cells
-from lstzoom.kernels.windows import spans
+from lstzoom.kernels.windows import reach_of, spans
 from tests.kernels.tiny import (
     Scene,
     make_scene,
@@ -119,7 +119,7 @@ def test_the_halo_holds_every_window_that_reaches_the_margin(start, length, stri
     halo, margin = how.halo, how.margin
     wide = slice(halo - margin, halo + length + margin)
     for span in spans(start - halo, length + 2 * halo, wide, stride=stride, extension=extension):
-        assert span.train.stop - span.train.start == 2 * (stride + extension)
+        assert span.train.stop - span.train.start == 2 * (reach_of(stride) + extension)
 
 
 def test_the_inputs_stay_as_they_were():
