@@ -40,6 +40,8 @@ class SceneArrays:
     bands : tuple of str
     moved : tuple of float, or None
         Fine pixels along y and x by which reflectance was moved against its georeference.
+    native : tuple of float, or None
+        Pixel of every band in its own file, where reflectance says it, in the units of its CRS.
     """
 
     vnir: Any
@@ -48,6 +50,7 @@ class SceneArrays:
     grids: GridPair
     bands: tuple[str, ...]
     moved: tuple[float, float] | None = None
+    native: tuple[float, ...] | None = None
 
     @property
     def is_lazy(self) -> bool:
@@ -120,7 +123,16 @@ def prepare(
         bands=tuple(str(b) for b in vnir.coords["band"].values) if "band" in vnir.coords
         else tuple(f"band{k + 1}" for k in range(vnir.sizes["band"])),
         moved=move,
+        native=_native(vnir),
     )  # fmt: skip
+
+
+def _native(vnir: xr.DataArray) -> tuple[float, ...] | None:
+    """Pixels of the bands in their own files, if there is one for each: bands may have been selected."""
+    told = vnir.attrs.get("native_resolution")
+    if not isinstance(told, list | tuple) or len(told) != vnir.sizes["band"]:
+        return None
+    return tuple(float(side) for side in told)
 
 
 def _moved(

@@ -24,6 +24,14 @@ import xarray as xr
 from dask.delayed import Delayed
 from odc.geo.geobox import GeoBox
 
+from lstzoom.account import (
+    band_attributes,
+    model_attributes,
+    on_coarse_grid,
+    require_uncertainty,
+    summarise,
+    with_input,
+)
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.grid import grid_of, resolve_grids
@@ -64,12 +72,12 @@ class Targets:
 
     Attributes
     ----------
-    lst, qa
+    lst, qa, uncertainty
         Cloud-optimised GeoTIFFs.
     zarr
-        Zarr store with both.
+        Zarr store with all of them; the published method has no uncertainty.
     encoding
-        Of the LST.
+        Of the LST and its uncertainty.
     tags
         Metadata of the files.
     overwrite
@@ -82,11 +90,12 @@ class Targets:
     encoding: Encoding = UINT16
     tags: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
+    uncertainty: Path | None = None
 
     @property
     def paths(self) -> dict[str, Path]:
         """All that will be written, by kind."""
-        named = {"lst": self.lst, "qa": self.qa, "zarr": self.zarr}
+        named = {"lst": self.lst, "qa": self.qa, "uncertainty": self.uncertainty, "zarr": self.zarr}
         return {name: path for name, path in named.items() if path is not None}
 
 
@@ -112,6 +121,9 @@ class Written:
         How far reflectance lies beside the LST; None where nothing could be measured.
     aligned
         Whether that was corrected.
+    account
+        Footprint, reliability, mean uncertainty and the share of pixels without supported detail, as in the
+        attributes of `lstzoom.sharpen`, and bands coarser than the fine grid.
     """
 
     paths: Mapping[str, Path]
@@ -123,27 +135,25 @@ class Written:
     flags: Mapping[str, int]
     shift: Shift | None
     aligned: bool
+    account: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sinks:
     """Open targets."""
 
-    lst: CogSink | None
-    qa: CogSink | None
+    files: Mapping[str, CogSink]
     store: ZarrSink | None
 
-    def write(self, window: Window, lst: NDArray[Any], qa: NDArray[Any]) -> None:
-        if self.lst is not None:
-            self.lst.write(lst, window)
-        if self.qa is not None:
-            self.qa.write(qa, window)
+    def write(self, window: Window, layers: Mapping[str, NDArray[Any]]) -> None:
+        for name, sink in self.files.items():
+            sink.write(layers[name], window)
         if self.store is not None:
-            self.store.write({"lst": lst, "qa": qa}, window)
+            self.store.write(layers, window)
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Add what was not known when the targets were opened."""
-        for sink in (self.lst, self.qa, self.store):
+        for sink in (*self.files.values(), self.store):
             if sink is not None:
                 sink.tag(tags)
 
@@ -156,10 +166,16 @@ class _Tally:
     high: float = -math.inf
     total: float = 0.0
     count: int = 0
+    unsure: float = 0.0
+    stated: int = 0
     flags: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
 
-    def add(self, lst: NDArray[np.float32], qa: NDArray[np.uint8]) -> None:
-        self.flags += np.bincount(qa.ravel(), minlength=256)
+    def add(self, layers: Mapping[str, NDArray[Any]]) -> None:
+        self.flags += np.bincount(layers["qa"].ravel(), minlength=256)
+        lst, sigma = layers["lst"], layers.get("lst_uncertainty", np.zeros(0, np.float32))
+        stated = sigma[np.isfinite(sigma)]
+        self.unsure += float(stated.sum(dtype=np.float64))
+        self.stated += stated.size
         valid = lst[np.isfinite(lst)]
         if valid.size:
             self.low = min(self.low, float(valid.min()))
@@ -176,6 +192,10 @@ class _Tally:
     @property
     def by_flag(self) -> dict[str, int]:
         return {MEANINGS[flag]: int(self.flags[flag]) for flag in QA}
+
+    @property
+    def account(self) -> dict[str, float]:
+        return summarise(self.by_flag, self.unsure, self.stated)
 
 
 # Sizes
@@ -286,6 +306,7 @@ def write_sharpened(
     threads: int = 1,
     progress: Progress | None = None,
     reopen: Callable[[GeoBox], xr.DataArray] | None = None,
+    lst_uncertainty: xr.DataArray | None = None,
 ) -> Written:
     """Sharpen a scene into files without ever holding it in memory.
 
@@ -304,6 +325,8 @@ def write_sharpened(
     reopen
         Opens the bands of ``vnir`` on another grid: with ``config.align``, files are then resampled once
         and not twice.
+    lst_uncertainty
+        As in `lstzoom.sharpen`.
 
     Returns
     -------
@@ -315,14 +338,20 @@ def write_sharpened(
         If a target cannot be written or there is none, and as `lstzoom.sharpen` does.
     EncodingError
         If values do not fit the encoding.
+    ConfigError
+        If an uncertainty is wanted of a method that states none.
     LstzoomError
         If workers of the cluster died.
     """
     start, settings = time.perf_counter(), config or SharpenConfig()
     grids = resolve_grids(grid_of(lst), [grid_of(vnir)])
     grid = grids.fine
+    if targets.uncertainty is not None or lst_uncertainty is not None:
+        require_uncertainty(settings.method)
+    given = None if lst_uncertainty is None else on_coarse_grid(lst_uncertainty, grids)
+    names = ("lst", "qa", *(("lst_uncertainty",) if settings.method == "calibrated" else ()))
     # Targets are opened first: one that cannot be written is no reason to compute for an hour.
-    with _sinks(targets, grid, settings.chunk * grids.ratio) as sinks:
+    with _sinks(targets, grid, settings.chunk * grids.ratio, names) as sinks:
         vnir, lst = (one if one.chunks else one.chunk() for one in (vnir, lst))
         # A current client computes whatever dask is asked to compute.
         with nullcontext() if client is None else client.as_current():
@@ -336,19 +365,30 @@ def write_sharpened(
                 shift = shift if settings.align else computed(measure_scene(scene, settings))
         aligned = scene.moved is not None
         tell(shift, grid, moved=aligned)
-        sinks.tag({name.upper(): str(value) for name, value in attributes(shift).items()})
-        sinks.tag({"LSTZOOM_ALIGNED": str(int(aligned))})
-        tasks, tally = _tasks(sharpen_scene(scene, trained, settings)), _Tally()
+        account = model_attributes(trained, grids, settings.method) | band_attributes(scene)
+        sinks.tag(_upper(attributes(shift) | account | {"lstzoom_aligned": int(aligned)}))
+        tasks, tally = _tasks(sharpen_scene(scene, trained, settings), names), _Tally()
         report = progress or (lambda _done, _all: None)
         report(0, len(tasks))
         for done, (window, block) in enumerate(_computed(tasks, client, threads), 1):
-            tally.add(block.lst.values, block.qa.values)
-            sinks.write(window, block.lst.values, block.qa.values)
+            layers = {name: block[name].values for name in names}
+            if given is not None:
+                part = tuple(slice(s.start // grids.ratio, s.stop // grids.ratio) for s in window)
+                layers["lst_uncertainty"] = with_input(layers["lst_uncertainty"], given[part], grids.ratio)
+            tally.add(layers)
+            sinks.write(window, layers)
             report(done, len(tasks))
+        sinks.tag(_upper(tally.account))
     seconds = time.perf_counter() - start
     return Written(
-        targets.paths, grid, len(tasks), settings.chunk, seconds, tally.kelvin, tally.by_flag, shift, aligned
-    )
+        targets.paths, grid, len(tasks), settings.chunk, seconds, tally.kelvin, tally.by_flag, shift, aligned,
+        account | tally.account,
+    )  # fmt: skip
+
+
+def _upper(attrs: Mapping[str, object]) -> dict[str, str]:
+    """Attributes as tags of files."""
+    return {name.upper(): str(value) for name, value in attrs.items()}
 
 
 def _trained(scene: SceneArrays, shifts: Sequence[Shift | None] | None, config: SharpenConfig) -> SceneModel:
@@ -364,23 +404,27 @@ def _trained(scene: SceneArrays, shifts: Sequence[Shift | None] | None, config: 
 
 
 @contextmanager
-def _sinks(targets: Targets, grid: GeoBox, tile: int) -> Iterator[_Sinks]:
+def _sinks(targets: Targets, grid: GeoBox, tile: int, names: Sequence[str]) -> Iterator[_Sinks]:
     """Open all targets; they get their names when the block ends without error."""
     if not targets.paths:
         raise InputError("there is no target; name at least one file to write")
     _require_distinct(targets)
     tags, overwrite = targets.tags, targets.overwrite
+    wanted = {
+        "lst": (targets.lst, targets.encoding, "LST", "K"),
+        "qa": (targets.qa, QA_ENCODING, "QA", "1"),
+        "lst_uncertainty": (targets.uncertainty, targets.encoding, "LST uncertainty", "K"),
+    }
     with ExitStack() as stack:
-        lst = qa = store = None
-        if targets.lst is not None:
-            sink = CogSink(targets.lst, grid, targets.encoding, tags, overwrite=overwrite)
-            lst = stack.enter_context(sink)
-        if targets.qa is not None:
-            sink = CogSink(targets.qa, grid, QA_ENCODING, tags, "QA", "1", overwrite=overwrite)
-            qa = stack.enter_context(sink)
+        files: dict[str, CogSink] = {}
+        for name, (path, encoding, description, unit) in wanted.items():
+            if path is not None:
+                sink = CogSink(path, grid, encoding, tags, description, unit, overwrite=overwrite)
+                files[name] = stack.enter_context(sink)
+        store = None
         if targets.zarr is not None:
-            store = stack.enter_context(_store(targets, grid, tile))
-        yield _Sinks(lst, qa, store)
+            store = stack.enter_context(_store(targets, grid, tile, names))
+        yield _Sinks(files, store)
 
 
 def _require_distinct(targets: Targets) -> None:
@@ -396,21 +440,21 @@ def _require_distinct(targets: Targets) -> None:
         places[place] = name
 
 
-def _store(targets: Targets, grid: GeoBox, tile: int) -> ZarrSink:
+def _store(targets: Targets, grid: GeoBox, tile: int, names: Sequence[str]) -> ZarrSink:
     assert targets.zarr is not None  # noqa: S101  (asked before)
     variables = {
-        "lst": ZarrVariable.of(targets.encoding, **ATTRS["lst"]),
-        "qa": ZarrVariable.of(QA_ENCODING, **ATTRS["qa"]),
+        name: ZarrVariable.of(QA_ENCODING if name == "qa" else targets.encoding, **ATTRS[name])
+        for name in names
     }
     return ZarrSink(targets.zarr, grid, variables, tile, attrs=targets.tags, overwrite=targets.overwrite)
 
 
-def _tasks(sharp: xr.Dataset) -> list[tuple[Window, xr.Dataset]]:
+def _tasks(sharp: xr.Dataset, names: Sequence[str]) -> list[tuple[Window, xr.Dataset]]:
     """Cut the lazy result into its blocks."""
     edges = [np.concatenate([[0], np.cumsum(sizes)]).tolist() for sizes in sharp.lst.data.chunks]
     rows, columns = ([slice(*ends) for ends in itertools.pairwise(axis)] for axis in edges)
     # The variables of a dataset are computed together: they come from one run of the method.
-    return [((y, x), sharp[["lst", "qa"]].isel(y=y, x=x)) for y in rows for x in columns]
+    return [((y, x), sharp[list(names)].isel(y=y, x=x)) for y in rows for x in columns]
 
 
 def _computed(
