@@ -1,8 +1,7 @@
 """Sharpen one pair of files with pyDMS; run by the interpreter of an environment of its own.
 
-``python run_pydms.py VNIR.tif LST.tif OUT.npy LEAF WINDOW``: pyDMS's own steps with its residual correction,
-LEAF 1 for linear regression in the leaves and 0 for none, WINDOW in coarse pixels. Nothing of lstzoom is
-imported here.
+``python run_pydms.py VNIR.tif LST.tif OUT.npy``: the decision trees of pyDMS without regression in the
+leaves, a moving window of 15 coarse pixels, and its own residual correction. Nothing of lstzoom is imported.
 """
 
 from __future__ import annotations
@@ -13,15 +12,16 @@ import numpy as np
 from pyDMS.pyDMS import DecisionTreeSharpener
 
 
-def main(vnir: str, lst: str, out: str, leaf: str, window: str) -> None:
+def main(vnir: str, lst: str, out: str) -> None:
     """Train, apply, correct, and save the result as float32."""
     np.random.seed(0)  # noqa: NPY002  (pyDMS draws from the global generator)
     sharpener = DecisionTreeSharpener(
         [vnir],
         [lst],
-        movingWindowSize=int(window),
-        perLeafLinearRegression=leaf == "1",
-        disaggregatingTemperature=sys.argv[6] == "1",
+        movingWindowSize=15,
+        minimumSampleNumber=10,
+        perLeafLinearRegression=False,
+        # Options are shared between sharpeners unless they are given.
         regressorOpt={},
         baggingRegressorOpt={},
     )
@@ -32,4 +32,4 @@ def main(vnir: str, lst: str, out: str, leaf: str, window: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:6])
+    main(*sys.argv[1:])

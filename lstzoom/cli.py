@@ -493,8 +493,8 @@ def _tell_account(account: Mapping[str, float | str]) -> None:
         "reliability": "reliability of the detail: {}",
         "mean_uncertainty": "mean uncertainty: {} K",
         "unsupported_share": "share of pixels without supported detail: {}",
-        "coarser_bands": "bands with pixels larger than the result's, which add no detail of that size and can cost "
-        "accuracy (--bands leaves them out): {}",
+        "coarser_bands": "bands with larger pixels than the result's, which add no detail of that size "
+        "and can cost accuracy (--bands leaves them out): {}",
     }
     for name, sentence in sentences.items():
         if f"lstzoom_{name}" in account:
