@@ -355,8 +355,10 @@ def simulated_bars(groups: Mapping[str, list[Row]]) -> list[Bar]:
             Bar(f"{name}: departure from the input, K", max(r.conservation_max for r in rows), 0, 0.01)
         )
         bars.append(Bar(f"{name}: on boxes of 3, K", max(r.box_max or 0.0 for r in rows), 0, 0.01))
-        bars.append(Bar(f"{name}: coverage, pooled", pooled(rows), 0.85, 0.95))
-    return bars
+        bars.append(Bar(f"{name}: least coverage", min(r.coverage for r in rows), 0.75, 0.99))
+        bars.append(Bar(f"{name}: largest coverage", max(r.coverage for r in rows), 0.75, 0.99))
+    everything = [row for rows in groups.values() for row in rows]
+    return [*bars, Bar("simulated: coverage, pooled", pooled(everything), 0.85, 0.95)]
 
 
 # Printing
