@@ -373,11 +373,11 @@ def _header() -> None:
 
 def _line(row: Row) -> None:
     plain = "-" if row.published is None else f"{row.published:.3f}"
-    box = "-" if row.box_max is None else f"{row.box_max:.4f}"
+    box = "-" if row.box_max is None else f"{row.box_max:.5f}"
     others = ", ".join(f"{name} {value:.3f}" for name, value in row.peers.items())
     print(
         f"{row.case:34s} {row.bicubic_rmse:9.3f} {row.lstzoom:8.3f} {plain:>7s} {row.oracle:7.3f} "
-        f"{row.detail_r2:6.3f} {row.coverage:6.3f} {row.conservation_max:7.4f} {box:>7s} "
+        f"{row.detail_r2:6.3f} {row.coverage:6.3f} {row.conservation_max:7.5f} {box:>7s} "
         f"{row.footprint:5.2f} {row.reliability:5.2f} {row.seconds:6.1f}  {others}",
         flush=True,
     )
