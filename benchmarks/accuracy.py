@@ -34,7 +34,7 @@ from benchmarks import peers
 from lstzoom.grid import grid_of, resolve_grids
 from lstzoom.kernels.aggregate import area_mean_radiance
 from lstzoom.kernels.uncertainty import COVERAGE, NORMAL
-from lstzoom.metrics import conservation, detail_r2, rmse, upsample_bicubic, upsample_nearest
+from lstzoom.metrics import detail_r2, rmse, upsample_bicubic, upsample_nearest
 from lstzoom.raster import describe, open_lst, open_stack
 from lstzoom.simulate import simulate_scene
 
@@ -190,8 +190,8 @@ def measure(
         detail_r2=detail_r2(ours, np.where(known, case.truth, np.nan), case.ratio),
         coverage=float(inside.mean()),
         pixels=int(known.sum()),
-        conservation_max=conservation(ours, case.coarse, case.ratio).max,
-        box_max=None if box is None else _on_boxes(case, box),
+        conservation_max=_departure(ours, case),
+        box_max=None if box is None else _departure(_sharpened(case, conservation_box=box), case, box),
         missing=int((known & ~np.isfinite(ours)).sum()),
         footprint=sharp.attrs["lstzoom_footprint"],
         reliability=sharp.attrs["lstzoom_reliability"],
@@ -214,15 +214,22 @@ def _oracle(ours: Values, bicubic: Values, case: Case) -> Values:
     return np.asarray(bicubic + best * (ours - bicubic))
 
 
-def _on_boxes(case: Case, box: int) -> float:
-    """Largest departure on whole boxes when they are asked for, kelvin."""
-    result = _sharpened(case, conservation_box=box)
+def _departure(result: Values, case: Case, box: int = 1) -> float:
+    """Largest departure of the radiance mean from the input on whole boxes of coarse pixels, kelvin.
+
+    In double precision: in single, in which the result is stored, it rounds to nothing.
+    """
     ny, nx = (n // box * box for n in case.coarse.shape)
-    fine = np.ascontiguousarray(result[: ny * case.ratio, : nx * case.ratio])
-    coarse = np.ascontiguousarray(case.coarse[:ny, :nx])
-    return float(np.nanmax(np.abs(
-        area_mean_radiance(fine, case.ratio * box) - area_mean_radiance(coarse, box)
-    )))  # fmt: skip
+    side = case.ratio * box
+    apart = _radiance_mean(result[: ny * case.ratio, : nx * case.ratio], side)
+    apart -= _radiance_mean(case.coarse[:ny, :nx], box)
+    return float(np.nanmax(np.abs(apart)))
+
+
+def _radiance_mean(kelvin: Values, side: int) -> NDArray[np.float64]:
+    ny, nx = (n // side for n in kelvin.shape)
+    radiance = kelvin.astype(np.float64).reshape(ny, side, nx, side) ** 4
+    return np.asarray(radiance.mean((1, 3)) ** 0.25, np.float64)
 
 
 def geometric(values: Sequence[float]) -> float:
