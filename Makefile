@@ -16,13 +16,13 @@ ifneq ($(wildcard ../shared/data/.),)
 export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed pydms notebooks docs \
+.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large pydms notebooks docs \
 	constraints apt clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(STAMP) ## make .venv with pinned versions (again when pyproject.toml or constraints.txt change)
+setup: $(VENV)/.kernels ## make .venv with pinned versions (again when pyproject.toml or constraints.txt change)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -34,11 +34,10 @@ $(STAMP): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable ".[dev,report]"
 	@touch $@
 
-# numba checks only the file that a compiled function stands in, not those that it calls into: what was
-# compiled before any kernel changed has to go.
+# Kernels are compiled once for their text; without this the first run would wait for it.
 KERNELS := $(VENV)/.kernels
 $(KERNELS): $(STAMP) $(wildcard lstzoom/kernels/*.py)
-	rm -f lstzoom/kernels/__pycache__/*.nb[ci]
+	$(BIN)/lstzoom warm
 	@touch $@
 
 demo: $(KERNELS) ## sharpen a simulated scene, start to end
@@ -63,22 +62,31 @@ format: $(STAMP) ## rewrite the files as `make lint` wants them, where that is s
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: bench-accuracy bench-speed ## run all benchmarks
+bench: bench-accuracy bench-speed bench-workers ## run the quick benchmarks
 
-bench-speed: $(KERNELS) ## measure CPU time and memory beside the I/O floor
-	$(BIN)/python -m benchmarks.speed --size 1200
+bench-speed: $(KERNELS) ## measure CPU time and memory beside the I/O floor (and pyDMS in .venv-pydms)
+	$(BIN)/python -m benchmarks.speed --size 1200 --pydms-size 600
+
+bench-workers: $(KERNELS) ## measure two worker processes against one, and count dask tasks
+	$(BIN)/python -m benchmarks.workers --size 1200 --repeat 1
+
+bench-large: $(KERNELS) ## measure 2400 to 9600 pixels a side and a Sentinel-2 tile (an hour, 8 GB of disk)
+	$(BIN)/python -m benchmarks.speed --size 2400
+	$(BIN)/python -m benchmarks.workers --size 2400
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.tile
 
 bench-accuracy: $(KERNELS) ## measure the error against known truth, beside every bar and pyDMS
 	$(BIN)/python -m benchmarks.accuracy --json build/accuracy.json
 
 # pyDMS needs GDAL's own bindings, which Debian builds for its own Python and numpy 1: apt-get install
 # python3-gdal python3-venv. It runs in an environment of its own and nothing else does.
-pydms: .pydms/.installed ## make .pydms with pyDMS (another sharpener) for bench-accuracy
+pydms: .venv-pydms/.installed ## make .venv-pydms with pyDMS (another sharpener) for bench-accuracy
 
-.pydms/.installed:
+.venv-pydms/.installed:
 	/usr/bin/python3 -c 'from osgeo import gdal' || { echo "no GDAL bindings: apt-get install python3-gdal" >&2; exit 1; }
-	/usr/bin/python3 -m venv --system-site-packages .pydms
-	.pydms/bin/python -m pip install --disable-pip-version-check --quiet "python_dms==1.2.1" "numpy<2" scipy scikit-learn
+	/usr/bin/python3 -m venv --system-site-packages .venv-pydms
+	.venv-pydms/bin/python -m pip install --disable-pip-version-check --quiet "python_dms==1.2.1" "numpy<2" scipy scikit-learn
 	@touch $@
 
 notebooks: $(KERNELS) ## run every notebook from start to end

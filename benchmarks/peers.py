@@ -13,7 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-PYDMS = Path(os.environ.get("LSTZOOM_PYDMS", ".pydms/bin/python"))
+PYDMS = Path(os.environ.get("LSTZOOM_PYDMS", ".venv-pydms/bin/python"))
 """Interpreter that has pyDMS; ``make pydms`` makes it."""
 
 

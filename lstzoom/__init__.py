@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lstzoom.config import SharpenConfig
     from lstzoom.registration import measure_shift
     from lstzoom.sharpening import sharpen
+    from lstzoom.sources.loading import load
     from lstzoom.train import SceneModel, fit
 
 # The only place where the version is written: the build and the command line read it here.
@@ -33,6 +34,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "SceneModel": "lstzoom.train",
     "SharpenConfig": "lstzoom.config",
     "fit": "lstzoom.train",
+    "load": "lstzoom.sources.loading",
     "measure_shift": "lstzoom.registration",
     "sharpen": "lstzoom.sharpening",
 }
@@ -50,6 +52,7 @@ __all__ = [
     "UnitsError",
     "__version__",
     "fit",
+    "load",
     "measure_shift",
     "sharpen",
 ]

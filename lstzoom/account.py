@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import dask.array as da
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from lstzoom.errors import ConfigError, InputError
 from lstzoom.grid import GridPair, coincide, describe_grid, grid_of, north_up, pixel_metres
+from lstzoom.halo import is_lazy
 from lstzoom.inputs import SceneArrays
 from lstzoom.kernels.quality import MEANINGS, QA
 from lstzoom.train import SceneModel
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
 
 _COARSER = 1.01
 """Factor by which a band's own pixel must exceed a fine one: files differ in the last digits."""
@@ -152,9 +155,11 @@ def on_coarse_grid(given: xr.DataArray, grids: GridPair) -> NDArray[Any] | da.Ar
             f"{describe_grid(grids.coarse)}"
         )
     values = given.data.astype(np.float32)
-    if isinstance(values, da.Array):
-        return da.map_blocks(_required, values, dtype=np.float32)
-    return _required(values)
+    if not is_lazy(values):
+        return _required(values)
+    import dask.array as da  # noqa: PLC0415  (slow to import, and files do not need it)
+
+    return da.map_blocks(_required, values, dtype=np.float32)
 
 
 def _required(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -183,8 +188,9 @@ def with_input(detail: Any, given: Any, ratio: int) -> Any:  # noqa: ANN401  (nu
     -------
     numpy or dask array of float32, shape (h * ratio, w * ratio)
     """
-    lazy = isinstance(detail, da.Array)
-    xp: Any = da if lazy else np
+    lazy, xp = is_lazy(detail), cast("Any", np)
+    if lazy:
+        import dask.array as xp  # noqa: PLC0415  (slow to import, and files do not need it)
     given = xp.asarray(given)
     known = xp.where(xp.isfinite(given), given, np.float32(0.0))
     fine = xp.repeat(xp.repeat(known, ratio, axis=0), ratio, axis=1)

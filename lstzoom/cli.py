@@ -17,13 +17,12 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__, cli_bundle
+from lstzoom import __version__, cli_bundle, cli_catalog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from lstzoom.cli_bundle import BundleInputs
     from lstzoom.config import SharpenConfig
     from lstzoom.grid import GridPair
-    from lstzoom.raster import RasterSource, Resampling
+    from lstzoom.inputs import SceneArrays
+    from lstzoom.raster import LazyStack, RasterSource
     from lstzoom.stream import Progress, Targets, Written
     from lstzoom.validate import ValidationReport
 
@@ -267,35 +267,19 @@ class _Vnir:
     sources: tuple[RasterSource, ...]
     names: tuple[str, ...]
 
-    def open(
-        self, grid: GeoBox, chunk: int, nodata: float | None, resampling: Resampling = "auto"
-    ) -> xr.DataArray:
-        """Open them on a grid; files and bands that were not chosen are not read."""
-        from lstzoom import raster
+    def on(self, grid: GeoBox) -> LazyStack:
+        """Put them on a grid, to be read a window at a time; nothing else of the files is read."""
+        from lstzoom.raster import LazyStack
 
-        paths = list(dict.fromkeys(source.path for source in self.sources))
-        if len(paths) == 1:
-            numbers = [source.band for source in self.sources]
-            stack = raster.open_stack(
-                paths, grid, bands=numbers, chunks=chunk, nodata=nodata, resampling=resampling
-            )
-        else:
-            there = [(one.path, one.band) for path in paths for one in raster.describe(path)]
-            at = [there.index((source.path, source.band)) for source in self.sources]
-            stack = raster.open_stack(paths, grid, chunks=chunk, nodata=nodata, resampling=resampling)
-            if at != list(range(len(there))):
-                native = [stack.attrs["native_resolution"][k] for k in at]
-                stack = stack.isel(band=at).assign_attrs(native_resolution=native)
-        return stack.assign_coords(band=list(self.names))
+        return LazyStack(self.sources, grid)
 
 
-def _choose(paths: Sequence[str], bands: Sequence[str] | None) -> _Vnir:
+def _choose(paths: Sequence[str], bands: Sequence[str] | None, nodata: float | None) -> _Vnir:
     """Find bands by name or position among all bands of all files."""
     from lstzoom import raster
 
-    sources = [source for path in paths for source in raster.describe(path)]
-    # Names are made by the reader; any grid serves to ask for them.
-    names = [str(name) for name in raster.open_stack(paths, sources[0].geobox).band.values]
+    sources = [source for path in paths for source in raster.describe(path, nodata=nodata)]
+    names = raster.band_names(sources)
     chosen = _chosen_bands(paths, names, bands)
     return _Vnir(tuple(sources[k] for k in chosen), tuple(names[k] for k in chosen))
 
@@ -316,7 +300,6 @@ class _Files:
     vnir: Sequence[str]
     reflectance: _Vnir
     grids: GridPair
-    nodata: float | None
     options: dict[str, Any]
 
     @property
@@ -327,15 +310,14 @@ class _Files:
     def paths(self) -> list[str]:
         return [self.lst, *self.vnir]
 
-    def open(self, side: int) -> tuple[xr.DataArray, xr.DataArray, None]:
+    def open(self, _chunk: int, mask: str | None, clear: list[int] | None) -> SceneArrays:
+        """Open the scene, of which blocks read their own windows, whatever their size."""
         from lstzoom import raster
+        from lstzoom.inputs import from_files
 
-        vnir = self.reflectance.open(self.grids.fine, side * self.grids.ratio, self.nodata)
-        return vnir, raster.open_lst(self.lst, chunks=side, **self.options), None
-
-    def reopen(self, side: int) -> Callable[[GeoBox], xr.DataArray]:
-        chunk = side * self.grids.ratio
-        return partial(self.reflectance.open, chunk=chunk, nodata=self.nodata, resampling="cubic")
+        fine, kelvin = self.grids.fine, raster.lazy_lst(self.lst, **self.options)
+        usable = None if mask is None else raster.lazy_mask(mask, fine, clear_values=clear)
+        return from_files(self.reflectance.on(fine), kelvin, usable, self.bands)
 
 
 def _inputs(
@@ -352,27 +334,15 @@ def _inputs(
     if vnir:
         if blue:
             raise typer.BadParameter("it goes with a bundle; choose files or --bands", param_hint="--blue")
-        reflectance = _choose(vnir, bands)
-        return _Files(lst, vnir, reflectance, _grids(lst, reflectance, ratio), nodata, options)
+        reflectance = _choose(vnir, bands, nodata)
+        return _Files(lst, vnir, reflectance, _grids(lst, reflectance, ratio), options)
     defaults = {"units": "auto", "scale": None, "offset": None, "nodata": None}
     given = [f"--lst-{name}" for name, default in defaults.items() if options[name] != default]
     given += ["--nodata"] if nodata is not None else []
     return cli_bundle.open_inputs(lst, bands, ratio, blue=blue, given=given)
 
 
-def _valid(
-    mask: str | None, clear: list[int] | None, told: xr.DataArray | None, fine: GeoBox, side: int
-) -> xr.DataArray | None:
-    """Join the mask of a bundle with one that was given."""
-    from lstzoom import raster
-
-    if mask is None:
-        return told
-    valid = raster.open_mask(mask, fine, clear_values=clear, chunks=side)
-    return valid if told is None else valid & told
-
-
-def _uncertainty(path: str | None, coarse: GeoBox, side: int) -> xr.DataArray | None:
+def _uncertainty(path: str | None, coarse: GeoBox) -> xr.DataArray | None:
     """Open the uncertainty of the LST, which has to lie on its grid: it is never resampled."""
     if path is None:
         return None
@@ -386,7 +356,7 @@ def _uncertainty(path: str | None, coarse: GeoBox, side: int) -> xr.DataArray | 
             f"--lst-uncertainty {path!r} lies on {describe_grid(source.geobox)}; it must lie on the grid of "
             f"LST, {describe_grid(coarse)}"
         )
-    return raster.open_stack(path, source.geobox, bands=[1], chunks=side).isel(band=0, drop=True)
+    return raster.open_stack(path, source.geobox, bands=[1]).isel(band=0, drop=True)
 
 
 def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
@@ -397,15 +367,13 @@ def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
 
 
 def _run(
-    scene: tuple[xr.DataArray, xr.DataArray],
-    valid: xr.DataArray | None,
+    scene: SceneArrays,
     targets: Targets,
     config: SharpenConfig,
     workers: int,
     threads: int,
     memory: float | None,
     *,
-    reopen: Callable[[GeoBox], xr.DataArray] | None,
     lst_uncertainty: xr.DataArray | None = None,
     quiet: bool,
 ) -> Written:
@@ -414,16 +382,14 @@ def _run(
 
     with _progress("sharpening", quiet=quiet) as progress:
         common: dict[str, Any] = {
-            "valid": valid,
             "config": config,
             "progress": progress,
-            "reopen": reopen,
             "lst_uncertainty": lst_uncertainty,
         }
         if workers == 1:
-            return stream.write_sharpened(*scene, targets, threads=threads, **common)
+            return stream.write_scene(scene, targets, threads=threads, **common)
         with stream.local_cluster(workers, memory) as client:
-            return stream.write_sharpened(*scene, targets, client=client, **common)
+            return stream.write_scene(scene, targets, client=client, **common)
 
 
 def _tags(
@@ -609,16 +575,12 @@ def sharpen(
             native_resolution=native_resolution,
             conservation_box=conservation_box,
         )
-        side = stream.read_chunks(chunk)
-        fine, kelvin, told = inputs.open(side)
-        scene, valid = (fine, kelvin), _valid(mask, clear, told, grids.fine, side * grids.ratio)
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
         _require_other_than_inputs(targets, [*inputs.paths, *(one for one in (mask, lst_uncertainty) if one)])
+        scene, sigma = inputs.open(chunk, mask, clear), _uncertainty(lst_uncertainty, grids.coarse)
         written = _run(
-            scene, valid, targets, config, workers, threads, limit,
-            reopen=inputs.reopen(side), quiet=quiet,
-            lst_uncertainty=_uncertainty(lst_uncertainty, grids.coarse, side),
+            scene, targets, config, workers, threads, limit, lst_uncertainty=sigma, quiet=quiet
         )  # fmt: skip
         summary = _summary(written, tags, workers, encoding)
         if as_json:
@@ -681,9 +643,9 @@ def validate(
         coarse = raster.open_lst(lst, nodata=lst_nodata, **options)
         fine = None if truth is None else raster.open_lst(truth)
         # Truth and reflectance have to share a grid; without a truth LST itself becomes one.
-        reflectance = _choose(vnir, names)
+        reflectance = _choose(vnir, names, nodata)
         grid = _grids(lst, reflectance, None).fine if fine is None else fine.odc.geobox
-        stack = reflectance.open(grid, raster.DEFAULT_CHUNK, nodata)
+        stack = raster.as_xarray(reflectance.on(grid), reflectance.names)
         report = compare(
             stack.compute(),
             None if degrade else coarse.compute(),
@@ -768,9 +730,24 @@ def demo(
         typer.echo(f"{done.seconds:.0f} s; everything is in {done.folder}")
 
 
+@app.command(epilog=_EXIT_CODES)
+def warm(*, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Compile what the first run would compile: for images, clusters and installations."""
+    with _session(quiet=quiet, debug=debug):
+        from lstzoom.warm import warm as compile_all
+
+        start = time.perf_counter()
+        folder = compile_all()
+        if not quiet:
+            typer.echo(f"compiled kernels are in {folder} ({time.perf_counter() - start:.0f} s)")
+
+
 catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")
+job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
 cli_bundle.register(catalog, _session)
+cli_catalog.register(catalog, job, _session)
 app.add_typer(catalog, name="catalog")
+app.add_typer(job, name="job")
 
 
 def main() -> None:

@@ -14,9 +14,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import xarray as xr
-
     from lstzoom.grid import GridPair
+    from lstzoom.inputs import SceneArrays
     from lstzoom.product.bundle import Bundle
 
 Session = Callable[..., AbstractContextManager[None]]
@@ -46,13 +45,19 @@ class BundleInputs:
         """All files, none of which may be replaced."""
         return [entry.path for entry in self.bundle.files.values()] + [self.bundle.location]
 
-    def open(self, side: int) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray | None]:
-        """Open reflectance, temperature and mask in chunks of so many coarse pixels."""
-        arrays = self.bundle.load(self.bands, ratio=self.grids.ratio, chunks=side)
-        return arrays.vnir, arrays.lst, arrays.valid
+    def open(self, chunk: int, mask: str | None, clear: list[int] | None) -> SceneArrays:
+        """Open the scene for blocks of a size; a mask that is given joins the bundle's own."""
+        from lstzoom import raster, stream
+        from lstzoom.inputs import prepare
 
-    def reopen(self, side: int) -> None:
-        """Nothing to open anew: what quality flags hide would have to move with the bands."""
+        side = stream.read_chunks(chunk)
+        arrays = self.bundle.load(self.bands, ratio=self.grids.ratio, chunks=side)
+        valid = arrays.valid
+        if mask is not None:
+            side *= self.grids.ratio
+            given = raster.open_mask(mask, self.grids.fine, clear_values=clear, chunks=side)
+            valid = given if valid is None else given & valid
+        return prepare(arrays.vnir, arrays.lst, valid)
 
 
 def open_inputs(

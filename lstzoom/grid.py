@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import odc.geo.xr  # noqa: F401  (registers the ``.odc`` accessor)
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import polygon
@@ -205,6 +204,8 @@ def grid_of(array: xr.DataArray) -> GeoBox:
     GridMismatchError
         If the coordinates or the CRS are missing, or the spacing is not regular.
     """
+    import odc.geo.xr  # noqa: F401, PLC0415  (registers the ``.odc`` accessor; slow to import)
+
     grid = array.odc.geobox
     if not isinstance(grid, GeoBox) or not _is_even(array, grid):
         raise GridMismatchError(

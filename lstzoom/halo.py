@@ -1,23 +1,25 @@
 """Blocks of two nested grids with a halo: the only place that knows how chunks border on each other.
 
 One dask task makes one block: it is handed the chunks that its halo touches, on both grids, and cuts
-what it needs. What lies outside the scene is missing, so no block is special.
+what it needs. A block of files or of arrays in memory needs no dask: it reads its own window. What
+lies outside the scene is missing, so no block is special.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-import dask.array as da
 import numpy as np
-from dask.base import tokenize
-from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from dask.delayed import Delayed
+    from dask.highlevelgraph import HighLevelGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,52 @@ def grown(
     return Block(wide[0], wide[1], 0), (core[0], core[1])
 
 
-def cut(array: NDArray[Any], span: tuple[slice, slice], *, outside: object) -> NDArray[Any]:
+def ordered(some: Iterable[Block], across: int) -> list[Block]:
+    """Order blocks so that what neighbours read in common is asked for again soon.
+
+    Parameters
+    ----------
+    some
+        Blocks of one scene, all of one size but for the last of a row or a column.
+    across
+        Blocks side by side before the next row follows.
+
+    Returns
+    -------
+    list of Block
+        Row by row within columns of that many blocks.
+    """
+    todo = list(some)
+    places = {start: k for k, start in enumerate(sorted({b.columns.start for b in todo}))}
+    return sorted(todo, key=lambda b: (places[b.columns.start] // across, b.rows.start, b.columns.start))
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A scene that is read a window at a time, such as a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes, rows, columns."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what is read."""
+        ...
+
+    def read_into(self, out: NDArray[Any], rows: slice, columns: slice) -> None:
+        """Read a window into an array of its shape."""
+        ...
+
+
+def cut(array: NDArray[Any] | Windowed, span: tuple[slice, slice], *, outside: object) -> NDArray[Any]:
     """Cut a span that may reach outside the scene.
 
     Parameters
     ----------
     array
-        The scene, shape (..., rows, columns).
+        The scene, shape (..., rows, columns), in memory or read by windows.
     span
         Rows and columns wanted.
     outside
@@ -127,7 +168,17 @@ def cut(array: NDArray[Any], span: tuple[slice, slice], *, outside: object) -> N
     -------
     ndarray of shape ``(*leading axes, rows, columns)``
     """
-    return _Pieces(span, ((0,), (0,))).join([[array]], outside)
+    if isinstance(array, np.ndarray):
+        return _Pieces(span, ((0,), (0,))).join([[array]], outside)
+    inside = [slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(span, array.shape[-2:], strict=True)]
+    size = tuple(s.stop - s.start for s in span)
+    whole = size == tuple(s.stop - s.start for s in inside)
+    out = np.empty((*array.shape[:-2], *size), array.dtype)
+    if not whole:
+        out[...] = outside
+    place = [slice(i.start - s.start, i.stop - s.start) for i, s in zip(inside, span, strict=True)]
+    array.read_into(out[..., place[0], place[1]], inside[0], inside[1])
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +207,11 @@ class _Pieces:
         out[..., target[0], target[1]] = chunk[..., source[0], source[1]]
 
 
+def is_lazy(array: object) -> bool:
+    """Tell whether an array is dask's."""
+    return hasattr(array, "__dask_graph__")
+
+
 def _touched(chunks: tuple[int, ...], s: slice) -> tuple[range, tuple[int, ...]]:
     """Find the chunks that a slice touches, and where they start."""
     edges = np.concatenate([[0], np.cumsum(chunks)])
@@ -177,14 +233,14 @@ argument that all blocks share."""
 
 def run_block(
     function: BlockTask,
-    fine: NDArray[np.float32],
-    coarse: NDArray[np.float32],
-    usable: NDArray[np.bool_] | None,
+    fine: NDArray[np.float32] | Windowed,
+    coarse: NDArray[np.float32] | Windowed,
+    usable: NDArray[np.bool_] | Windowed | None,
     argument: object,
     block: Block,
     ratio: int,
 ) -> Any:  # noqa: ANN401  (whatever the function returns)
-    """Run a function on one block of arrays in memory.
+    """Run a function on one block of arrays in memory or of files, in the calling thread.
 
     Parameters
     ----------
@@ -239,6 +295,9 @@ def _layer(
     ratio: int,
 ) -> HighLevelGraph:
     """Graph with one task ``(name, *number)`` for every block."""
+    from dask.delayed import Delayed  # noqa: PLC0415  (slow to import, and files do not need it)
+    from dask.highlevelgraph import HighLevelGraph  # noqa: PLC0415  (slow to import, and files do not need it)
+
     if usable is not None and usable.chunks != fine.chunks[1:]:
         raise AssertionError("the mask must be chunked as the fine bands are")
     lazy = isinstance(argument, Delayed)
@@ -252,6 +311,24 @@ def _layer(
         tasks[name, *number] = (_run, fine_keys, coarse_keys, mask_keys, handed, pieces, block, function)
     needed: list[Any] = [a for a in (fine, coarse, usable, argument if lazy else None) if a is not None]
     return HighLevelGraph.from_collections(name, tasks, dependencies=needed)
+
+
+def delayed(function: Callable[..., Any]) -> Any:  # noqa: ANN401  (dask is untyped)
+    """Make a function a dask task.
+
+    Parameters
+    ----------
+    function
+        Pure. What is not lazy is bound to it beforehand: dask would make tasks of its parts.
+
+    Returns
+    -------
+    callable
+        Takes Delayeds, or lists of them, and returns a Delayed.
+    """
+    import dask  # noqa: PLC0415  (slow to import, and files do not need it)
+
+    return dask.delayed(function, pure=True, traverse=False)
 
 
 def delay_blocks(
@@ -278,6 +355,8 @@ def delay_blocks(
     list of Delayed
         One result for each block.
     """
+    from dask.delayed import Delayed  # noqa: PLC0415  (slow to import, and files do not need it)
+
     fine = fine.rechunk({0: -1})
     name = f"lstzoom-some-{_token(function, fine, coarse, usable, argument, ratio, tuple(some))}"
     numbered = (((k,), block) for k, block in enumerate(some))
@@ -288,6 +367,8 @@ def delay_blocks(
 def _token(
     function: BlockTask, fine: da.Array, coarse: da.Array, usable: da.Array | None, *rest: object
 ) -> str:
+    from dask.base import tokenize  # noqa: PLC0415  (slow to import, and files do not need it)
+
     names = (fine.name, coarse.name, None if usable is None else usable.name)
     return str(tokenize(function, names, *rest))
 
@@ -355,6 +436,9 @@ def _output(
     chunk: int,
 ) -> da.Array:
     """Dask array of one output of all blocks."""
+    import dask.array as da  # noqa: PLC0415  (slow to import, and files do not need it)
+    from dask.highlevelgraph import HighLevelGraph  # noqa: PLC0415  (slow to import, and files do not need it)
+
     name = f"{key}-{source}"
     chunks = tuple(tuple(min(chunk, n - start) * ratio for start in range(0, n, chunk)) for n in shape)
     layer = {

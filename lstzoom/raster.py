@@ -1,8 +1,9 @@
 """Lazy reading of raster files onto a grid.
 
-Nothing is read before dask asks for a window, and then only that window. Files are opened inside
-the call that reads them, so that sources can be pickled, and every read is at full resolution:
-overviews are never used.
+Nothing is read before a window is asked for, and then only that window. Files are opened when they
+are first read and stay open, a bounded number of them, so that GDAL's block cache serves windows
+that overlap; sources can be pickled, because they know only addresses. Every read is at full
+resolution: overviews are never used.
 
 How a band reaches the target grid
     * Grids coincide, to 0.01 target pixel over the scene: the values are copied.
@@ -25,20 +26,20 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
+import threading
+from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-import dask.array as da
 import numpy as np
 import rasterio
-import xarray as xr
 from affine import Affine
-from dask.base import tokenize
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -51,6 +52,8 @@ from lstzoom.types import YX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import dask.array as da
+    import xarray as xr
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
@@ -62,10 +65,13 @@ LstUnits: TypeAlias = Literal["auto", "K", "C"]
 DEFAULT_CHUNK: Final = 2048
 _ALIGNED: Final = 0.01
 _FINER: Final = 1.5
+_OPEN_FILES: Final = 64
+_SHORT: Final = ("uint8", "int8", "uint16", "int16")
 # Larger reads are split, so that a source far finer than the target keeps memory flat.
 _MAX_SOURCE_PIXELS: Final = 1 << 22
 # Across CRS every target pixel has its own indices and weights, some 100 bytes of them.
 _MAX_POINTS: Final = 1 << 20
+_ARCHIVE: Final = re.compile(r"/vsizip/\{([^{}]*)\}/")
 _QUERY: Final = re.compile(r"(https?://[^\s?'\"}]*)\?[^\s'\"}!]*")
 _ZERO_CELSIUS: Final = 273.15
 # Surface temperatures on Earth, with room for craters and cloud tops.
@@ -103,7 +109,8 @@ class RasterSource:
     masked
         The file carries a mask or alpha band, which is honoured.
     fingerprint
-        Size and time of change of a local file, so that keys of dask change with the file.
+        Size, time of change and inode of a local file: keys of dask, and what is kept open, change with
+        the file.
     """
 
     path: str
@@ -179,15 +186,89 @@ def describe(
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
+    with _open(path) as dataset:
+        yield dataset
+
+
+def _open(path: str) -> Any:  # noqa: ANN401
     try:
-        dataset = rasterio.open(path)
+        return rasterio.open(path)
     except RasterioError as error:
         raise InputError(
             f"cannot open the raster {shown(path)!r}: {shown(str(error))}; check the path, the format and, "
             "for remote files, the access"
         ) from error
-    with dataset:
-        yield dataset
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    """A dataset, which one thread may use at a time."""
+
+    dataset: Any
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class _Files:
+    """Datasets that stay open between reads, the least recently used of too many closed.
+
+    All threads share one dataset of a file, because what GDAL has decoded is kept with the dataset:
+    a window finds the blocks that its neighbour has read, whichever thread that was. A file that was
+    replaced is told by its fingerprint.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.forget()
+        # What a child inherits shares its position in the file with the parent's.
+        os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        self._files: OrderedDict[tuple[str, str], _OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def borrow(self, source: RasterSource) -> Iterator[Any]:
+        """Give the dataset of a source to this thread alone."""
+        while True:
+            file = self._get(source.path, source.fingerprint)
+            with file.lock:
+                # Another thread may have closed it in favour of its own files.
+                if not file.dataset.closed:
+                    try:
+                        yield file.dataset
+                    except RasterioError:
+                        # What has failed may be well again, and is then opened anew.
+                        file.dataset.close()
+                        raise
+                    return
+
+    def _get(self, path: str, fingerprint: str) -> _OpenFile:
+        with self._lock:
+            file = self._files.pop((path, fingerprint), None)
+            if file is None or file.dataset.closed:
+                file = _OpenFile(_open(path))
+            self._files[path, fingerprint] = file
+            surplus = [self._files.popitem(last=False)[1] for _ in range(len(self._files) - self._limit)]
+        for one in surplus:
+            with one.lock:
+                one.dataset.close()
+        return file
+
+    def close(self) -> None:
+        """Close all datasets that no thread is reading."""
+        with self._lock:
+            files, self._files = self._files, OrderedDict()
+        for file in files.values():
+            with file.lock:
+                file.dataset.close()
+
+
+_FILES = _Files(_OPEN_FILES)
+
+
+def close_files() -> None:
+    """Close the files that stay open between reads; the next read opens them again."""
+    _FILES.close()
 
 
 def shown(text: str) -> str:
@@ -258,11 +339,12 @@ def _source(
 
 
 def _fingerprint(path: str) -> str:
-    local = Path(path)
+    archive = _ARCHIVE.match(path)
+    local = Path(archive[1] if archive else path)
     if not local.is_file():
         return ""
     status = local.stat()
-    return f"{status.st_size}:{status.st_mtime_ns}"
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
 
 
 class _Axis(NamedTuple):
@@ -286,8 +368,17 @@ class Sampling(NamedTuple):
 
     def apply(self, data: NDArray[np.float32], origin: YX) -> NDArray[np.float32]:
         """Resample a part of the source that begins at `origin`."""
+        if self._copies(data, origin):
+            return data
         resample = resample_axes if self.separable else resample_points
         return resample(data, shifted(self.rows, origin.y), shifted(self.columns, origin.x), self.method)
+
+    def _copies(self, data: NDArray[np.float32], origin: YX) -> bool:
+        """Tell whether the part of the source is the window of the target as it stands."""
+        if self.method != "nearest" or not self.separable:
+            return False
+        axes = zip((self.rows, self.columns), origin, data.shape, strict=True)
+        return all(np.array_equal(one.centre, np.arange(at, at + size)) for one, at, size in axes)
 
 
 def sampling(source: GeoBox, target: GeoBox, resampling: Resampling, rows: slice, columns: slice) -> Sampling:
@@ -408,6 +499,11 @@ class LazyStack:
         """Bands, rows, columns."""
         return len(self.sources), self.grid.shape.y, self.grid.shape.x
 
+    @property
+    def stored_bytes(self) -> float:
+        """Bytes in the files, decoded, behind one pixel of the grid."""
+        return sum(_bytes_behind(source, self.grid) for source in self.sources)
+
     def __getitem__(self, key: Any) -> NDArray[np.float32]:  # noqa: ANN401
         """Read what numpy's basic indexing, or one list per axis, selects: float32."""
         (bands, b), (rows, r), (columns, c) = _windows(key, self.shape)
@@ -416,6 +512,10 @@ class LazyStack:
         out = np.empty(shape, np.float32)
         _read_into(out, sources, self.grid, self.resampling, (rows, columns))
         return out[:, :, c][:, r][b]
+
+    def read_into(self, out: NDArray[np.float32], rows: slice, columns: slice) -> None:
+        """Read a window of all bands into an array of its shape, without a copy in between."""
+        _read_into(out, self.sources, self.grid, self.resampling, (rows, columns))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         """Return what tells this stack from another, the same in every process."""
@@ -454,6 +554,10 @@ class LazyRaster:
         values: NDArray[np.float32] = stack[:, rows, columns][0][:, c][r]
         return values
 
+    def read_into(self, out: NDArray[np.float32], rows: slice, columns: slice) -> None:
+        """Read a window into an array of its shape, without a copy in between."""
+        _read_into(out[np.newaxis], (self.source,), self.grid, self.resampling, (rows, columns))
+
     def __dask_tokenize__(self) -> tuple[object, ...]:
         """Return what tells this raster from another, the same in every process."""
         return (
@@ -462,6 +566,67 @@ class LazyRaster:
             _grid_token(self.grid),
             self.resampling,
         )
+
+
+@dataclass(frozen=True)
+class LazyMask:
+    """A mask on one grid, read when sliced: True where the file holds one of some values.
+
+    Parameters
+    ----------
+    raster
+        File with the mask.
+    clear
+        Values of usable pixels.
+    """
+
+    raster: LazyRaster
+    clear: tuple[int, ...]
+
+    ndim = 2
+    dtype = np.dtype(np.bool_)
+
+    @classmethod
+    def of(cls, source: RasterSource, grid: GeoBox, clear: Sequence[int]) -> LazyMask:
+        """Make a mask of a band of codes: neither scaled, nor missing where they are listed."""
+        source = replace(source, scale=1.0, offset=0.0)
+        if source.nodata in clear:
+            source = replace(source, nodata=None, masked=False)
+        return cls(LazyRaster(source, grid, "nearest"), tuple(clear))
+
+    @property
+    def grid(self) -> GeoBox:
+        """Grid of the mask."""
+        return self.raster.grid
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return self.raster.shape
+
+    def __getitem__(self, key: Any) -> NDArray[np.bool_]:  # noqa: ANN401
+        """Read what numpy's basic indexing, or one list per axis, selects: bool."""
+        return np.isin(self.raster[key], np.asarray(self.clear, np.float32))
+
+    def read_into(self, out: NDArray[np.bool_], rows: slice, columns: slice) -> None:
+        """Read a window into an array of its shape."""
+        out[...] = self[rows, columns]
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        """Return what tells this mask from another, the same in every process."""
+        return ("lstzoom.LazyMask", self.raster.__dask_tokenize__(), self.clear)
+
+
+def _bytes_behind(source: RasterSource, grid: GeoBox) -> float:
+    """Bytes of a source under one pixel of a grid; about, where CRS differ."""
+    if source.geobox.crs == grid.crs:
+        size: tuple[float, ...] = (
+            grid.affine.a / source.geobox.affine.a,
+            grid.affine.e / source.geobox.affine.e,
+        )
+    else:
+        size = _target_pixel_in_source(source.geobox, grid)
+    return np.dtype(source.dtype).itemsize * abs(math.prod(size))
 
 
 def _require_target(grid: GeoBox) -> None:
@@ -500,21 +665,19 @@ def _read_into(
     resampling: Resampling,
     window: tuple[slice, slice],
 ) -> None:
-    """Fill ``out`` (band, y, x), one file after another and each opened once."""
+    """Fill ``out`` (band, y, x), one grid of sources after another."""
     rows, columns = window
     if out.size == 0:
         return
-    for path, geobox in dict.fromkeys((source.path, source.geobox) for source in sources):
-        bands = [k for k, one in enumerate(sources) if (one.path, one.geobox) == (path, geobox)]
-        with _opened(path) as dataset:
-            for top, bottom in _strips(geobox, grid, rows, columns):
-                strip = slice(rows.start + top, rows.start + bottom)
-                how = sampling(geobox, grid, resampling, strip, columns)
-                span = how.read_span(YX(*geobox.shape))
-                origin = YX(span[0].start, span[1].start)
-                for k in bands:
-                    data = _read_window(dataset, sources[k], *span)
-                    out[k, top:bottom] = how.apply(data, origin)
+    for geobox in dict.fromkeys(source.geobox for source in sources):
+        bands = [k for k, one in enumerate(sources) if one.geobox == geobox]
+        for top, bottom in _strips(geobox, grid, rows, columns):
+            strip = slice(rows.start + top, rows.start + bottom)
+            how = sampling(geobox, grid, resampling, strip, columns)
+            span = how.read_span(YX(*geobox.shape))
+            origin = YX(span[0].start, span[1].start)
+            for k in bands:
+                out[k, top:bottom] = how.apply(_read_window(sources[k], *span), origin)
 
 
 def _strips(source: GeoBox, target: GeoBox, rows: slice, columns: slice) -> Iterator[tuple[int, int]]:
@@ -533,12 +696,7 @@ def _strips(source: GeoBox, target: GeoBox, rows: slice, columns: slice) -> Iter
         yield top, min(top + step, count)
 
 
-def _read_window(
-    dataset: Any,  # noqa: ANN401
-    source: RasterSource,
-    rows: slice,
-    columns: slice,
-) -> NDArray[np.float32]:
+def _read_window(source: RasterSource, rows: slice, columns: slice) -> NDArray[np.float32]:
     """Read part of a band at full resolution: float32, scaled, NaN where missing."""
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if height == 0 or width == 0:
@@ -546,8 +704,9 @@ def _read_window(
     top = source.geobox.shape.y - rows.stop if source.south_up else rows.start
     window = Window(columns.start, top, width, height)
     try:
-        stored = dataset.read(source.band, window=window)
-        present = dataset.read_masks(source.band, window=window) > 0 if source.masked else None
+        with _FILES.borrow(source) as dataset:
+            stored = dataset.read(source.band, window=window)
+            present = dataset.read_masks(source.band, window=window) > 0 if source.masked else None
     except RasterioError as error:
         raise InputError(
             f"cannot read band {source.band} of {shown(source.path)!r} in the window rows "
@@ -562,14 +721,38 @@ def _cleaned(
     stored: NDArray[Any], present: NDArray[np.bool_] | None, source: RasterSource
 ) -> NDArray[np.float32]:
     """Apply nodata, then scale and offset; what is not finite becomes NaN."""
-    missing = _is_nodata(stored, source.nodata)
+    if present is not None or stored.size <= _LISTED.get(stored.dtype, stored.size):
+        return _values(stored, present, source.nodata, source.scale, source.offset)
+    # There are fewer numbers than pixels: each is worked out once.
+    table = _table(stored.dtype, source.nodata, source.scale, source.offset)
+    return np.take(table, stored.view(f"u{stored.itemsize}"))
+
+
+_LISTED: Final = {np.dtype(name): 1 << 8 * np.dtype(name).itemsize for name in _SHORT}
+
+
+@lru_cache(maxsize=16)
+def _table(dtype: np.dtype[Any], nodata: float | None, scale: float, offset: float) -> NDArray[np.float32]:
+    """Values of all numbers that a short data type can store, by their bits."""
+    every = np.arange(_LISTED[dtype], dtype=f"u{dtype.itemsize}").view(dtype)
+    return _values(every, None, nodata, scale, offset)
+
+
+def _values(
+    stored: NDArray[Any],
+    present: NDArray[np.bool_] | None,
+    nodata: float | None,
+    scale: float,
+    offset: float,
+) -> NDArray[np.float32]:
+    missing = _is_nodata(stored, nodata)
     if present is not None:
         missing |= ~present
     with np.errstate(over="ignore", invalid="ignore"):
-        if (source.scale, source.offset) == (1.0, 0.0):
+        if (scale, offset) == (1.0, 0.0):
             values = stored.astype(np.float32)
         else:
-            values = (stored.astype(np.float64) * source.scale + source.offset).astype(np.float32)
+            values = (stored.astype(np.float64) * scale + offset).astype(np.float32)
     missing |= ~np.isfinite(values)
     values[missing] = np.nan
     return values
@@ -626,22 +809,30 @@ def open_stack(
     GridMismatchError
         If a file has no CRS, is rotated or sheared.
     """
-    sources = _sources(paths, bands, nodata)
-    return stack_sources(sources, grid, _band_names(sources), chunks, resampling)
+    stack = LazyStack(_sources(paths, bands, nodata), grid, resampling)
+    return as_xarray(stack, band_names(stack.sources), chunks=chunks)
 
 
-def stack_sources(
-    sources: Sequence[RasterSource],
-    grid: GeoBox,
-    names: Sequence[str],
-    chunks: Chunks | None = None,
-    resampling: Resampling = "auto",
-) -> xr.DataArray:
-    """Open bands that are already described on one grid, lazily; see `open_stack` for the result."""
-    stack = LazyStack(tuple(sources), grid, resampling)
-    array = _dask(stack, (len(sources), *_chunk_shape(chunks)))
-    resolutions = [float(source.geobox.affine.a) for source in sources]
-    return _on_grid(array, grid, "vnir", {"native_resolution": resolutions}, list(names))
+def as_xarray(stack: LazyStack, names: Sequence[str], *, chunks: Chunks | None = None) -> xr.DataArray:
+    """Give bands of files on one grid as a lazy xarray.
+
+    Parameters
+    ----------
+    stack
+        The bands.
+    names
+        Of the bands.
+    chunks
+        As for `open_stack`.
+
+    Returns
+    -------
+    xarray.DataArray
+        As of `open_stack`.
+    """
+    array = _dask(stack, (len(stack.sources), *_chunk_shape(chunks)))
+    resolutions = [float(source.geobox.affine.a) for source in stack.sources]
+    return _on_grid(array, stack.grid, "vnir", {"native_resolution": resolutions}, list(names))
 
 
 def _sources(
@@ -666,8 +857,19 @@ def _selected(
     return [by_number[band] for band in bands]
 
 
-def _band_names(sources: Sequence[RasterSource]) -> list[str]:
-    """Name bands after description or file, made unique by file, then by count."""
+def band_names(sources: Sequence[RasterSource]) -> list[str]:
+    """Name bands after description or file, made unique by file, then by count.
+
+    Parameters
+    ----------
+    sources
+        All bands that are used together.
+
+    Returns
+    -------
+    list of str
+        One for each, all different.
+    """
     names = [source.description or _stem(source, sources) for source in sources]
     if len(set(names)) < len(names):
         names = [
@@ -699,15 +901,18 @@ def _chunk_shape(chunks: Chunks | None) -> tuple[int, int]:
     return (chunks, chunks) if isinstance(chunks, int) else chunks
 
 
-def _dask(lazy: LazyStack | LazyRaster, chunks: tuple[int, ...]) -> da.Array:
+def _dask(lazy: LazyStack | LazyRaster | LazyMask, chunks: tuple[int, ...]) -> da.Array:
     """Wrap a lazy raster with the read inside each chunk's own task."""
+    import dask.array as da  # noqa: PLC0415  (slow to import, and files do not need it)
+    from dask.base import tokenize  # noqa: PLC0415  (slow to import, and files do not need it)
+
     return da.from_array(
         lazy,
         chunks=chunks,
         name=f"lstzoom-read-{tokenize(lazy, chunks)}",
         asarray=False,
         inline_array=True,
-        meta=np.empty((0,) * lazy.ndim, np.float32),
+        meta=np.empty((0,) * lazy.ndim, lazy.dtype),
     )
 
 
@@ -715,6 +920,9 @@ def _on_grid(
     values: da.Array, grid: GeoBox, name: str, attrs: dict[str, Any], bands: list[str] | None = None
 ) -> xr.DataArray:
     """Give an array the coordinates of a grid, in the terms of odc-geo and rioxarray."""
+    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+    from odc.geo.xr import xr_coords  # noqa: PLC0415  (slow to import, and files do not need it)
+
     # Geographic grids would be named latitude and longitude otherwise.
     coords: dict[Any, Any] = dict(xr_coords(grid, dims=("y", "x")))
     dims = ["y", "x"]
@@ -724,10 +932,6 @@ def _on_grid(
     array = xr.DataArray(values, coords=coords, dims=dims, name=name, attrs=attrs)
     array.encoding["grid_mapping"] = "spatial_ref"
     return array
-
-
-def _is_usable(values: NDArray[np.float32], clear: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return np.isin(values, clear)
 
 
 def open_lst(
@@ -771,14 +975,8 @@ def open_lst(
     GridMismatchError
         If the file has no CRS, or is rotated or sheared.
     """
-    (source,) = _selected(describe(path, nodata=nodata), [band], path)
-    if scale is not None:
-        source = replace(source, scale=scale)
-    if offset is not None:
-        source = replace(source, offset=offset)
-    if _units_of(source, units) == "C":
-        source = replace(source, offset=source.offset + _ZERO_CELSIUS)
-    return lst_source(source, chunks)
+    lazy = lazy_lst(path, band, units, nodata=nodata, scale=scale, offset=offset)
+    return lst_source(lazy.source, chunks)
 
 
 def lst_source(source: RasterSource, chunks: Chunks | None = None) -> xr.DataArray:
@@ -786,6 +984,37 @@ def lst_source(source: RasterSource, chunks: Chunks | None = None) -> xr.DataArr
     array = _dask(LazyRaster(source, source.geobox), _chunk_shape(chunks))
     attrs = {"units": "K", "standard_name": "surface_temperature"}
     return _on_grid(array, source.geobox, "lst", attrs)
+
+
+def lazy_lst(
+    path: str | Path,
+    band: int = 1,
+    units: LstUnits = "auto",
+    *,
+    nodata: float | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+) -> LazyRaster:
+    """Describe land surface temperature on its own grid, to be read a window at a time.
+
+    Parameters
+    ----------
+    path, band, units, nodata, scale, offset
+        As for `open_lst`, which raises the same.
+
+    Returns
+    -------
+    LazyRaster
+        Kelvin.
+    """
+    (source,) = _selected(describe(path, nodata=nodata), [band], path)
+    if scale is not None:
+        source = replace(source, scale=scale)
+    if offset is not None:
+        source = replace(source, offset=offset)
+    if _units_of(source, units) == "C":
+        source = replace(source, offset=source.offset + _ZERO_CELSIUS)
+    return LazyRaster(source, source.geobox)
 
 
 def _units_of(source: RasterSource, units: LstUnits) -> Literal["K", "C"]:
@@ -883,30 +1112,39 @@ def open_mask(
     -----
     A value in ``clear_values`` is usable even if the file declares it as nodata.
     """
-    (source,) = _selected(describe(path), [band], path)
-    if clear_values is None and source.nodata == 0:
-        raise InputError(
-            f"the mask {source.path!r} declares 0 as nodata, and 0 is what marks usable pixels; "
-            "say which values are usable, for example --mask-clear 0"
-        )
-    clear = [0] if clear_values is None else list(clear_values)
-    return mask_source(source, grid, clear, chunks)
+    return _mask(lazy_mask(path, grid, clear_values=clear_values, band=band), chunks)
 
 
 def mask_source(
     source: RasterSource, grid: GeoBox, clear_values: Sequence[int], chunks: Chunks | None = None
 ) -> xr.DataArray:
     """Open a band of codes that is already described on a grid, lazily; see `open_mask` for the result."""
-    # Values of a mask are codes: neither scaled, nor missing if they are listed.
-    source = replace(source, scale=1.0, offset=0.0)
-    if source.nodata in clear_values:
-        source = replace(source, nodata=None, masked=False)
-    read = _dask(LazyRaster(source, grid, "nearest"), _chunk_shape(chunks))
-    usable = da.map_blocks(
-        _is_usable,
-        read,
-        clear=np.asarray(clear_values, np.float32),
-        dtype=np.bool_,
-        meta=np.empty((0, 0), np.bool_),
-    )
-    return _on_grid(usable, grid, "valid", {})
+    return _mask(LazyMask.of(source, grid, clear_values), chunks)
+
+
+def _mask(lazy: LazyMask, chunks: Chunks | None) -> xr.DataArray:
+    return _on_grid(_dask(lazy, _chunk_shape(chunks)), lazy.grid, "valid", {})
+
+
+def lazy_mask(
+    path: str | Path, grid: GeoBox, *, clear_values: Sequence[int] | None = None, band: int = 1
+) -> LazyMask:
+    """Describe a mask on a grid, to be read a window at a time.
+
+    Parameters
+    ----------
+    path, grid, clear_values, band
+        As for `open_mask`, which raises the same.
+
+    Returns
+    -------
+    LazyMask
+        True where usable.
+    """
+    (source,) = _selected(describe(path), [band], path)
+    if clear_values is None and source.nodata == 0:
+        raise InputError(
+            f"the mask {source.path!r} declares 0 as nodata, and 0 is what marks usable pixels; "
+            "say which values are usable, for example --mask-clear 0"
+        )
+    return LazyMask.of(source, grid, (0,) if clear_values is None else clear_values)

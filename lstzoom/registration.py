@@ -8,24 +8,24 @@ by the shift; the LST is never moved.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import dask
 import numpy as np
-import xarray as xr
-from dask.delayed import Delayed
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from lstzoom.config import SharpenConfig
-from lstzoom.halo import delay_blocks, grown, run_block
+from lstzoom.halo import delayed, grown, is_lazy
 from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.register import HALO, WINDOW, Agreement, Shift, estimate_shift, measure_agreement
 from lstzoom.kernels.rows import mask_block
 from lstzoom.sample import choose_patches
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +89,11 @@ def measure_shift(
 
 def computed(measured: Any) -> Shift | None:  # noqa: ANN401  (dask is untyped)
     """Return what was measured, computing it if it is lazy."""
-    shift: Shift | None = measured.compute() if isinstance(measured, Delayed) else measured
+    shift: Shift | None = measured.compute() if is_lazy(measured) else measured
     return shift
 
 
-def measure_scene(scene: SceneArrays, config: SharpenConfig) -> Any:  # noqa: ANN401
+def measure_scene(scene: SceneArrays, config: SharpenConfig, threads: int = 1) -> Any:  # noqa: ANN401
     """Measure the shift of a prepared scene.
 
     Parameters
@@ -102,6 +102,8 @@ def measure_scene(scene: SceneArrays, config: SharpenConfig) -> Any:  # noqa: AN
         On its grids.
     config
         Settings.
+    threads
+        Patches at a time in this process, if the scene is not lazy.
 
     Returns
     -------
@@ -111,16 +113,12 @@ def measure_scene(scene: SceneArrays, config: SharpenConfig) -> Any:  # noqa: AN
     side = min(s.patch, max(2 * WINDOW, _PATCH_PIXELS // ratio))
     limit = min(s.max_patches, _PATCHES * min(s.patch // side, 2) ** 2)
     patches = choose_patches(scene.lst.shape, side=side, limit=limit, seed=config.seed, scene=0)
-    parts: list[Any] = []
-    for patch in patches:
-        block, core = grown(patch.rows, patch.columns, HALO, scene.lst.shape)
-        task = partial(_agreement, core=core, ratio=ratio)
-        if scene.is_lazy:
-            parts += delay_blocks(task, *scene.lazy(), None, [block], ratio=ratio)
-        else:
-            parts.append(run_block(task, scene.vnir, scene.lst, scene.usable, None, block, ratio))
+    blocks = [grown(patch.rows, patch.columns, HALO, scene.lst.shape) for patch in patches]
+    parts = scene.run(
+        [(block, partial(_agreement, core=core, ratio=ratio)) for block, core in blocks], threads=threads
+    )
     estimate = partial(_estimate, ratio=ratio)
-    return dask.delayed(estimate, pure=True, traverse=False)(parts) if scene.is_lazy else estimate(parts)
+    return delayed(estimate)(parts) if scene.is_lazy else estimate(parts)
 
 
 def _agreement(
@@ -142,25 +140,17 @@ def _estimate(parts: Sequence[Agreement], *, ratio: int) -> Shift | None:
     return estimate_shift(whole, ratio)
 
 
-def prepare_aligned(
-    vnir: xr.DataArray,
-    lst: xr.DataArray,
-    valid: xr.DataArray | None = None,
-    *,
-    ratio: int | None = None,
-    config: SharpenConfig,
-    reopen: Callable[[GeoBox], xr.DataArray] | None = None,
-) -> tuple[SceneArrays, Shift | None]:
-    """Prepare a scene and, if asked for, move its reflectance to where the LST shows the same ground.
+def align(scene: SceneArrays, config: SharpenConfig, threads: int = 1) -> tuple[SceneArrays, Shift | None]:
+    """Move reflectance to where the LST shows the same ground, if asked for.
 
     Parameters
     ----------
-    vnir, lst, valid, ratio
-        As for `lstzoom.inputs.prepare`.
+    scene
+        On its grids.
     config
         Settings; without ``align`` nothing is measured or moved.
-    reopen
-        Opens the reflectance on another grid, so that files are resampled once and not twice.
+    threads
+        As for `measure_scene`.
 
     Returns
     -------
@@ -169,18 +159,17 @@ def prepare_aligned(
     shift : Shift or None
         What was measured; None without ``align``, too.
     """
-    scene = prepare(vnir, lst, valid, ratio=ratio)
     if not config.align:
         return scene, None
     # Where to read is part of the graph, so this cannot wait until something is computed.
-    shift = computed(measure_scene(scene, config))
+    shift = computed(measure_scene(scene, config, threads))
     if shift is None or not shift.is_sure:
         logger.warning("not aligned: %s", _unknown(shift))
         return scene, shift
     move = _snapped(shift.y), _snapped(shift.x)
     if move == (0.0, 0.0):
         return scene, shift
-    return prepare(vnir, lst, valid, ratio=scene.grids.ratio, move=move, reopen=reopen), shift
+    return scene.remake(move=move), shift
 
 
 def _snapped(value: float) -> float:

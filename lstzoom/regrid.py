@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask
-import dask.array as da
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from lstzoom.grid import coincide, grid_of
+from lstzoom.halo import is_lazy
 from lstzoom.raster import DEFAULT_CHUNK, Resampling, Sampling, sampling
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
 
 
 def moved(grid: GeoBox, offset: tuple[float, float]) -> GeoBox:
@@ -50,7 +52,7 @@ def regrid(array: xr.DataArray, grid: GeoBox, resampling: Resampling = "auto") -
     source = grid_of(array)
     if coincide(source, grid):
         return array.data
-    if isinstance(array.data, da.Array):
+    if is_lazy(array.data):
         return _lazily(array.data, source, grid, resampling)
     whole = sampling(source, grid, resampling, slice(0, grid.shape.y), slice(0, grid.shape.x))
     return _apply(_finite(array.data), whole, YX(0, 0))
@@ -58,6 +60,9 @@ def regrid(array: xr.DataArray, grid: GeoBox, resampling: Resampling = "auto") -
 
 def _lazily(data: da.Array, source: GeoBox, grid: GeoBox, resampling: Resampling) -> da.Array:
     """One task for each chunk of the target, fed with the part of the source that it needs."""
+    import dask  # noqa: PLC0415  (slow to import, and files do not need it)
+    import dask.array as da  # noqa: PLC0415  (slow to import, and files do not need it)
+
     task = dask.delayed(_window, pure=True)
     rows = []
     # A grid that is merely moved keeps the chunks: their sides were chosen for what the memory holds.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 
 import lstzoom
 from lstzoom.account import (
@@ -23,13 +20,16 @@ from lstzoom.account import (
     with_input,
 )
 from lstzoom.config import SharpenConfig
-from lstzoom.halo import blocks, map_blocks, run_block
-from lstzoom.inputs import SceneArrays
+from lstzoom.halo import blocks, delayed, map_blocks, run_block
+from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.block import BlockSettings, sharpen_block
 from lstzoom.kernels.quality import MEANINGS, QA
-from lstzoom.registration import attributes, measure_scene, prepare_aligned, tell
+from lstzoom.registration import align, attributes, measure_scene, tell
 from lstzoom.train import SceneModel, train
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 ATTRS: Mapping[str, dict[str, Any]] = {
     "lst": {
@@ -133,7 +133,7 @@ def sharpen(
     ({'y': 60, 'x': 60}, True)
     """
     config = config or SharpenConfig()
-    scene, shift = prepare_aligned(vnir, lst, valid, ratio=ratio, config=config)
+    scene, shift = align(prepare(vnir, lst, valid, ratio=ratio), config)
     given = None
     if lst_uncertainty is not None:
         require_uncertainty(config.method)
@@ -156,7 +156,7 @@ def sharpen(
 def _told(model: Any, scene: SceneArrays) -> Any:  # noqa: ANN401  (a Delayed SceneModel)
     """Let a lazy model tell the shift of its scene when it is computed."""
     told = partial(_tell, grid=scene.grids.fine, moved=scene.moved is not None)
-    return dask.delayed(told, pure=True, traverse=False)(model)
+    return delayed(told)(model)
 
 
 def _tell(model: SceneModel, *, grid: GeoBox, moved: bool) -> SceneModel:
@@ -177,7 +177,7 @@ def sharpen_scene(
     Parameters
     ----------
     scene
-        From `lstzoom.registration.prepare_aligned`.
+        From `lstzoom.inputs.prepare`, aligned or not.
     model
         `SceneModel` or, for a lazy scene, a dask Delayed of one.
     config
@@ -263,6 +263,9 @@ def _directly(
 
 def describe(arrays: Mapping[str, Any], scene: SceneArrays, config: SharpenConfig) -> xr.Dataset:
     """Give arrays on the fine grid their coordinates, CRS and attributes."""
+    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+    from odc.geo.xr import xr_coords  # noqa: PLC0415  (slow to import, and files do not need it)
+
     coords: dict[Any, Any] = dict(xr_coords(scene.grids.fine, dims=("y", "x")))
     variables = {name: (("y", "x"), values, dict(ATTRS[name])) for name, values in arrays.items()}
     dataset = xr.Dataset(variables, coords=coords)

@@ -13,6 +13,7 @@ your own, note that odc-stac takes the assets of a collection from its first ite
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,6 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
-from pystac.extensions.projection import ProjectionExtension
 
 from lstzoom import raster
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
@@ -145,6 +145,30 @@ def _item(
     return item
 
 
+def item_of(name: str, when: datetime, heads: Mapping[str, tuple[raster.RasterSource, ...]]) -> pystac.Item:
+    """Item in memory of files that have been described; their grids, not their encoding.
+
+    Parameters
+    ----------
+    name, when
+        Id and time.
+    heads
+        Bands of each file by asset key, as `lstzoom.raster.describe` returns them.
+    """
+    edge = outline(next(iter(heads.values()))[0].geobox)
+    item = pystac.Item(
+        id=name,
+        geometry={"type": "Polygon", "coordinates": [edge.tolist()]},
+        bbox=[*edge.min(0).tolist(), *edge.max(0).tolist()],
+        datetime=when,
+        properties={},
+        stac_extensions=list(_EXTENSIONS),
+    )
+    for key, sources in heads.items():
+        item.add_asset(key, pystac.Asset(sources[0].path, extra_fields=_grid_fields(sources[0])))
+    return item
+
+
 def _asset(root: Path, key: str, sources: tuple[raster.RasterSource, ...], role: str) -> pystac.Asset:
     path = Path(sources[0].path).resolve()
     if not path.is_relative_to(root):
@@ -152,19 +176,25 @@ def _asset(root: Path, key: str, sources: tuple[raster.RasterSource, ...], role:
             f"{str(path)!r} lies outside of {str(root)!r}; links of a local collection are "
             "relative to it, so put the file there first"
         )
-    affine, (rows, columns) = raster.file_affine(sources[0]), sources[0].geobox.shape
     return pystac.Asset(
         href=f"./{path.relative_to(root).as_posix()}",
         media_type=COG_TYPE,
         roles=["data", role],
         extra_fields={
-            **crs_fields(sources[0].geobox),
-            "proj:shape": [rows, columns],
-            "proj:transform": list(affine)[:6],
-            "gsd": abs(affine.a),
+            **_grid_fields(sources[0]),
+            "gsd": abs(sources[0].geobox.affine.a),
             "bands": [_band(key, source, alone=len(sources) == 1) for source in sources],
         },
     )
+
+
+def _grid_fields(source: raster.RasterSource) -> dict[str, Any]:
+    rows, columns = source.geobox.shape
+    return {
+        **crs_fields(source.geobox),
+        "proj:shape": [rows, columns],
+        "proj:transform": list(raster.file_affine(source))[:6],
+    }
 
 
 def _band(key: str, source: raster.RasterSource, *, alone: bool) -> dict[str, Any]:
@@ -325,9 +355,7 @@ def _with_role(items: Sequence[pystac.Item], role: str) -> list[_Band]:
 
 
 def _bands(item: pystac.Item, key: str, asset: pystac.Asset) -> list[_Band]:
-    # Core `bands` since STAC 1.1, `raster:bands` before.
-    lists = [asset.extra_fields.get(field) or [{}] for field in ("bands", "raster:bands")]
-    told = [{**(asset.extra_fields), **old, **new} for new, old in zip(*_same_length(*lists), strict=True)]
+    told = told_bands(asset.extra_fields)
     return [
         _Band(
             name=key if len(told) == 1 else str(one.get("name", f"{key}_{number}")),
@@ -344,6 +372,13 @@ def _bands(item: pystac.Item, key: str, asset: pystac.Asset) -> list[_Band]:
     ]
 
 
+def told_bands(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Fields of every band of an asset, those of the asset included; one band where none is listed."""
+    # Core `bands` since STAC 1.1, `raster:bands` before.
+    lists = [asset.get(field) or [{}] for field in ("bands", "raster:bands")]
+    return [{**asset, **old, **new} for new, old in zip(*_same_length(*lists), strict=True)]
+
+
 def _same_length(
     one: list[dict[str, Any]], other: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -352,28 +387,70 @@ def _same_length(
 
 
 def _offset(item: pystac.Item, band: Mapping[str, Any]) -> float:
-    # Earth Search lists the offset of Sentinel-2 even where its pixels have it already.
-    if item.properties.get("earthsearch:boa_offset_applied"):
+    if is_offset_applied(item.properties):
         return 0.0
     return float(band.get("raster:offset", band.get("offset", 0.0)))
 
 
+def is_offset_applied(
+    properties: Mapping[str, Any], names: Sequence[str] = ("earthsearch:boa_offset_applied",)
+) -> bool:
+    """Tell whether the pixels have the offset already that the item goes on listing."""
+    # Earth Search lists the offset of Sentinel-2 even where its pixels have it already.
+    return any(properties.get(name) is True for name in names)
+
+
 def _asset_grid(item: pystac.Item, key: str, asset: pystac.Asset) -> GeoBox:
     """Return the grid of an asset, north-up."""
-    try:
-        told = ProjectionExtension.ext(asset)
-        crs, shape, transform = told.crs_string, told.shape, told.transform
-    except pystac.ExtensionNotImplemented:
-        crs = shape = transform = None
-    if not crs or not shape or not transform:
+    grid = told_grid(asset.extra_fields, item.properties)
+    if grid is None:
         raise GridMismatchError(
             f"the asset {key!r} of the item {item.id!r} does not tell its grid; it needs "
             "proj:code, proj:shape and proj:transform (projection extension)"
         )
-    affine, (rows, columns) = Affine(*transform[:6]), shape
+    return grid
+
+
+def told_grid(asset: Mapping[str, Any], item: Mapping[str, Any]) -> GeoBox | None:
+    """Grid that the projection fields of an asset, else of its item, tell.
+
+    Parameters
+    ----------
+    asset, item
+        Fields of the asset and properties of the item, of any version of STAC and of the extension.
+
+    Returns
+    -------
+    GeoBox or None
+        North-up; None where CRS, shape or transform (or bounds) are not told.
+    """
+    crs = _told_crs(asset) or _told_crs(item)
+    shape = asset.get("proj:shape") or item.get("proj:shape")
+    # Bounds of the item belong to the shape of the item.
+    owner = asset if asset.get("proj:shape") else item
+    transform = asset.get("proj:transform") or owner.get("proj:transform")
+    if not crs or not shape or not (transform or owner.get("proj:bbox")):
+        return None
+    rows, columns = (int(size) for size in shape)
+    if transform:
+        affine = Affine(*transform[:6])
+    else:
+        left, bottom, right, top = owner["proj:bbox"]
+        affine = Affine((right - left) / columns, 0, left, 0, (bottom - top) / rows, top)
     if affine.e > 0:
         affine = Affine(affine.a, affine.b, affine.c, affine.d, -affine.e, affine.f + affine.e * rows)
     return GeoBox((rows, columns), affine, crs)
+
+
+def _told_crs(fields: Mapping[str, Any]) -> str | int | None:
+    """CRS of the projection extension, 1.0 to 2.0."""
+    for name in ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson"):
+        if fields.get(name):
+            value = fields[name]
+            if name == "proj:epsg":
+                return f"EPSG:{value}"
+            return json.dumps(value) if isinstance(value, Mapping) else str(value)
+    return None
 
 
 def _one(bands: Sequence[_Band], items: Sequence[pystac.Item]) -> list[_Band]:
@@ -390,14 +467,14 @@ def _one(bands: Sequence[_Band], items: Sequence[pystac.Item]) -> list[_Band]:
 
 
 def _in_kelvin(band: _Band) -> _Band:
-    unit = band.unit.strip().lower()
-    if unit in _KELVIN_NAMES:
-        return band
-    if unit not in _CELSIUS_NAMES:
+    shift = kelvin_shift(band.unit)
+    if shift is None:
         raise UnitsError(
             f"the band {band.name!r} of the item {band.item.id!r} has the unit {band.unit!r}; "
             "kelvin or degrees Celsius is needed"
         )
+    if shift == 0:
+        return band
     return _Band(
         band.name,
         band.asset,
@@ -405,10 +482,18 @@ def _in_kelvin(band: _Band) -> _Band:
         band.item,
         band.grid,
         band.scale,
-        band.offset + _ZERO_CELSIUS,
+        band.offset + shift,
         band.nodata,
         "K",
     )
+
+
+def kelvin_shift(unit: str) -> float | None:
+    """Return what to add to temperatures of a unit to get kelvin; None where the unit is another one."""
+    unit = unit.strip().lower()
+    if unit in _KELVIN_NAMES:
+        return 0.0
+    return _ZERO_CELSIUS if unit in _CELSIUS_NAMES else None
 
 
 def _chosen(there: Sequence[_Band], names: Sequence[str] | None, items: Sequence[pystac.Item]) -> list[_Band]:

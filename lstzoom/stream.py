@@ -1,8 +1,10 @@
-"""One scene from lazy arrays to files, block after block, with a bounded number in flight.
+"""One scene from files or lazy arrays to files, block after block, with a bounded number in flight.
 
 The global model is trained first. Then every block is one task, computed by threads of this
-process or by the workers of a dask cluster, and written here as it arrives. Memory holds the blocks
-in flight and never the scene. Results depend neither on the blocks nor on who computed them.
+process or by the workers of a dask cluster, and written here as it arrives. A block of files reads
+its own window, halo included; the order of blocks is such that GDAL's cache still holds what
+neighbours have in common. Memory holds the blocks in flight and never the scene. Results depend
+neither on the blocks nor on who computed them.
 """
 
 from __future__ import annotations
@@ -10,18 +12,15 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
-import xarray as xr
-from dask.delayed import Delayed
 from odc.geo.geobox import GeoBox
 
 from lstzoom.account import (
@@ -33,19 +32,32 @@ from lstzoom.account import (
     with_input,
 )
 from lstzoom.config import SharpenConfig
-from lstzoom.errors import ConfigError, InputError, LstzoomError
-from lstzoom.grid import grid_of, resolve_grids
-from lstzoom.inputs import SceneArrays
+from lstzoom.errors import ConfigError, InputError
+from lstzoom.halo import Block, blocks, is_lazy, ordered, run_block
+from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.quality import MEANINGS, QA
 from lstzoom.kernels.register import Shift
-from lstzoom.registration import attributes, computed, measure_scene, prepare_aligned, tell
+from lstzoom.registration import align, attributes, computed, measure_scene, tell
 from lstzoom.sharpening import ATTRS, BlockFunction, sharpen_scene
 from lstzoom.train import SceneModel, train
+from lstzoom.workers import choose_threads, graphs_on_cluster, in_threads, local_cluster, on_cluster
 from lstzoom.write import QA as QA_ENCODING
 from lstzoom.write import UINT16, CogSink, Encoding, ZarrSink, ZarrVariable
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
+
+__all__ = [
+    "Targets",
+    "Written",
+    "choose_chunk",
+    "choose_threads",
+    "local_cluster",
+    "read_chunks",
+    "write_scene",
+    "write_sharpened",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +76,11 @@ _PIXEL_BYTES: Final = 160
 # Blocks read chunks of the input. Small ones read less of the neighbours' ground, large ones open
 # the files less often.
 _READ_CHUNK: Final = 64
+# Decoded pixels that a strip of blocks should leave in GDAL's cache for the strip below, of the 256 MB
+# that the command line allows and of no less elsewhere.
+_STRIP_BYTES: Final = 160e6
+# Blocks of files are decoded whole; the ends of a window cut them.
+_FILE_BLOCK: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,11 +303,6 @@ def _needed(chunk: int, bands: int, ratio: int, halo: int, threads: int) -> floa
     return _PROCESS_BYTES + threads * block_bytes(chunk, bands, ratio, halo)
 
 
-def choose_threads(limit: int = 4) -> int:
-    """Count the blocks that this process should compute at a time."""
-    return max(1, min(limit, len(os.sched_getaffinity(0))))
-
-
 # Running
 
 
@@ -305,7 +317,6 @@ def write_sharpened(
     client: Any = None,  # noqa: ANN401  (distributed ships no types)
     threads: int = 1,
     progress: Progress | None = None,
-    reopen: Callable[[GeoBox], xr.DataArray] | None = None,
     lst_uncertainty: xr.DataArray | None = None,
 ) -> Written:
     """Sharpen a scene into files without ever holding it in memory.
@@ -322,9 +333,6 @@ def write_sharpened(
         Blocks at a time in this process; not used with a client.
     progress
         Told about every block.
-    reopen
-        Opens the bands of ``vnir`` on another grid: with ``config.align``, files are then resampled once
-        and not twice.
     lst_uncertainty
         As in `lstzoom.sharpen`.
 
@@ -343,47 +351,89 @@ def write_sharpened(
     LstzoomError
         If workers of the cluster died.
     """
+    vnir, lst = (one if one.chunks or client is None else one.chunk() for one in (vnir, lst))
+    return write_scene(
+        prepare(vnir, lst, valid), targets, model=model, config=config, client=client, threads=threads,
+        progress=progress, lst_uncertainty=lst_uncertainty,
+    )  # fmt: skip
+
+
+def write_scene(
+    scene: SceneArrays,
+    targets: Targets,
+    *,
+    model: SceneModel | None = None,
+    config: SharpenConfig | None = None,
+    client: Any = None,  # noqa: ANN401  (distributed ships no types)
+    threads: int = 1,
+    progress: Progress | None = None,
+    lst_uncertainty: xr.DataArray | None = None,
+) -> Written:
+    """Sharpen a prepared scene into files without ever holding it in memory.
+
+    Parameters
+    ----------
+    scene
+        Of files (`lstzoom.inputs.from_files`) or of arrays (`lstzoom.inputs.prepare`).
+    targets, model, config, client, threads, progress, lst_uncertainty
+        As for `write_sharpened`, which raises the same.
+
+    Returns
+    -------
+    Written
+    """
     start, settings = time.perf_counter(), config or SharpenConfig()
-    grids = resolve_grids(grid_of(lst), [grid_of(vnir)])
-    grid = grids.fine
-    if targets.uncertainty is not None or lst_uncertainty is not None:
-        require_uncertainty(settings.method)
-    given = None if lst_uncertainty is None else on_coarse_grid(lst_uncertainty, grids)
-    names = ("lst", "qa", *(("lst_uncertainty",) if settings.method == "calibrated" else ()))
+    grid, tally, report = scene.grids.fine, _Tally(), progress or (lambda _done, _all: None)
+    given = _input_uncertainty(lst_uncertainty, targets, scene, settings)
+    if model is not None:
+        model.check(scene, settings)
     # Targets are opened first: one that cannot be written is no reason to compute for an hour.
-    with _sinks(targets, grid, settings.chunk * grids.ratio, names) as sinks:
-        vnir, lst = (one if one.chunks else one.chunk() for one in (vnir, lst))
-        # A current client computes whatever dask is asked to compute.
-        with nullcontext() if client is None else client.as_current():
-            scene, shift = prepare_aligned(vnir, lst, valid, config=settings, reopen=reopen)
-            if model is None:
-                trained = _trained(scene, [shift] if settings.align else None, settings)
-                shift = trained.shifts[0]
-            else:
-                trained = model
-                trained.check(scene, settings)
-                shift = shift if settings.align else computed(measure_scene(scene, settings))
+    with _sinks(targets, grid, settings.chunk * scene.grids.ratio, _layers(settings)) as sinks:
+        scene, trained, shift = _ready(scene, model, settings, client, threads)
         aligned = scene.moved is not None
         tell(shift, grid, moved=aligned)
-        account = model_attributes(trained, grids, settings.method) | band_attributes(scene)
+        account = model_attributes(trained, scene.grids, settings.method) | band_attributes(scene)
         sinks.tag(_upper(attributes(shift) | account | {"lstzoom_aligned": int(aligned)}))
-        tasks, tally = _tasks(sharpen_scene(scene, trained, settings), names), _Tally()
-        report = progress or (lambda _done, _all: None)
-        report(0, len(tasks))
-        for done, (window, block) in enumerate(_computed(tasks, client, threads), 1):
-            layers = {name: block[name].values for name in names}
-            if given is not None:
-                part = tuple(slice(s.start // grids.ratio, s.stop // grids.ratio) for s in window)
-                layers["lst_uncertainty"] = with_input(layers["lst_uncertainty"], given[part], grids.ratio)
-            tally.add(layers)
-            sinks.write(window, layers)
-            report(done, len(tasks))
+        count, results = _computed(scene, trained, settings, client, threads)
+        report(0, count)
+        for done, (window, layers) in enumerate(results, 1):
+            whole = _with_input(layers, given, window, scene.grids.ratio)
+            tally.add(whole)
+            sinks.write(window, whole)
+            report(done, count)
         sinks.tag(_upper(tally.account))
     seconds = time.perf_counter() - start
     return Written(
-        targets.paths, grid, len(tasks), settings.chunk, seconds, tally.kelvin, tally.by_flag, shift, aligned,
+        targets.paths, grid, count, settings.chunk, seconds, tally.kelvin, tally.by_flag, shift, aligned,
         account | tally.account,
     )  # fmt: skip
+
+
+def _layers(config: SharpenConfig) -> tuple[str, ...]:
+    """Name the variables that a method has."""
+    return ("lst", "qa", "lst_uncertainty") if config.method == "calibrated" else ("lst", "qa")
+
+
+def _input_uncertainty(
+    given: xr.DataArray | None, targets: Targets, scene: SceneArrays, config: SharpenConfig
+) -> Any:  # noqa: ANN401  (a numpy or dask array, or None)
+    """Check what is wanted of the uncertainty, and that of the LST."""
+    if targets.uncertainty is not None or given is not None:
+        require_uncertainty(config.method)
+    return None if given is None else on_coarse_grid(given, scene.grids)
+
+
+def _with_input(
+    layers: Mapping[str, NDArray[Any]],
+    given: Any,  # noqa: ANN401  (as above)
+    window: Window,
+    ratio: int,
+) -> Mapping[str, NDArray[Any]]:
+    """Add the uncertainty of the LST to that of a block's detail."""
+    if given is None:
+        return layers
+    part = tuple(slice(s.start // ratio, s.stop // ratio) for s in window)
+    return {**layers, "lst_uncertainty": with_input(layers["lst_uncertainty"], given[part], ratio)}
 
 
 def _upper(attrs: Mapping[str, object]) -> dict[str, str]:
@@ -391,9 +441,30 @@ def _upper(attrs: Mapping[str, object]) -> dict[str, str]:
     return {name.upper(): str(value) for name, value in attrs.items()}
 
 
-def _trained(scene: SceneArrays, shifts: Sequence[Shift | None] | None, config: SharpenConfig) -> SceneModel:
-    trained = train([scene], config, shifts)
-    model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+def _ready(
+    scene: SceneArrays,
+    model: SceneModel | None,
+    config: SharpenConfig,
+    client: Any,  # noqa: ANN401
+    threads: int,
+) -> tuple[SceneArrays, SceneModel, Shift | None]:
+    """Align the scene, train its model if there is none, and say what was measured."""
+    # Files are sampled here, while the workers have nothing to do yet.
+    threads = threads if client is None else choose_threads()
+    # A current client computes whatever dask is asked to compute.
+    with nullcontext() if client is None else client.as_current():
+        scene, shift = align(scene, config, threads)
+        if model is None:
+            model = _trained(scene, [shift] if config.align else None, config, threads)
+            return scene, model, model.shifts[0]
+        return scene, model, shift if config.align else computed(measure_scene(scene, config, threads))
+
+
+def _trained(
+    scene: SceneArrays, shifts: Sequence[Shift | None] | None, config: SharpenConfig, threads: int
+) -> SceneModel:
+    trained = train([scene], config, shifts, threads=threads)
+    model: SceneModel = trained.compute() if is_lazy(trained) else trained
     if model.level_rows == 0:
         logger.warning(
             "no coarse pixel has valid LST and only valid fine pixels in all bands, so nothing was learned: "
@@ -449,97 +520,80 @@ def _store(targets: Targets, grid: GeoBox, tile: int, names: Sequence[str]) -> Z
     return ZarrSink(targets.zarr, grid, variables, tile, attrs=targets.tags, overwrite=targets.overwrite)
 
 
+_Computed: TypeAlias = Iterator[tuple[Window, Mapping[str, "NDArray[Any]"]]]
+
+
+def _computed(
+    scene: SceneArrays,
+    model: SceneModel,
+    config: SharpenConfig,
+    client: Any,  # noqa: ANN401
+    threads: int,
+) -> tuple[int, _Computed]:
+    """Count the blocks; compute them, in no order, a bounded number ahead of the writing."""
+    if scene.is_lazy:
+        return _of_graphs(scene, model, config, client, threads)
+    work = _Work(BlockFunction(config, scene.grids.ratio, _layers(config)), scene, model)
+    halo = work.function.settings.halo
+    todo = ordered(blocks(scene.lst.shape, config.chunk, halo), _across(scene, config.chunk, halo))
+    if client is None:
+        done = in_threads(partial(_block, work), todo, threads)
+    else:
+        done = on_cluster(_block, work, todo, client)
+    return len(todo), ((scene.grids.fine_window((b.rows, b.columns)), layers) for b, layers in done)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all blocks of a run share."""
+
+    function: BlockFunction
+    scene: SceneArrays
+    model: SceneModel
+
+
+def _block(work: _Work, block: Block) -> dict[str, NDArray[Any]]:
+    """Read and sharpen one block: the one task that a cluster has for it."""
+    s = work.scene
+    result: dict[str, NDArray[Any]] = run_block(
+        work.function, s.vnir, s.lst, s.usable, work.model, block, s.grids.ratio
+    )
+    return result
+
+
+def _across(scene: SceneArrays, chunk: int, halo: int) -> int:
+    """Count the blocks of a strip that is narrow enough to be found in the cache by the next."""
+    rows = (chunk + 2 * halo) * scene.grids.ratio + _FILE_BLOCK
+    per_pixel = getattr(scene.vnir, "stored_bytes", 0.0)
+    return max(1, int(_STRIP_BYTES / max(rows * chunk * scene.grids.ratio * per_pixel, 1.0)))
+
+
+def _of_graphs(
+    scene: SceneArrays,
+    model: SceneModel,
+    config: SharpenConfig,
+    client: Any,  # noqa: ANN401
+    threads: int,
+) -> tuple[int, _Computed]:
+    """Compute blocks of dask arrays."""
+    names = _layers(config)
+    tasks = _tasks(sharpen_scene(scene, model, config), names)
+    done = _in_turn(tasks, threads) if client is None else graphs_on_cluster(tasks, client)
+    return len(tasks), ((window, {name: block[name].values for name in names}) for window, block in done)
+
+
+def _in_turn(tasks: list[tuple[Window, xr.Dataset]], threads: int) -> Iterator[tuple[Window, xr.Dataset]]:
+    for (window, _), result in in_threads(_synchronous, tasks, threads):
+        yield window, result
+
+
+def _synchronous(task: tuple[Window, xr.Dataset]) -> xr.Dataset:
+    return task[1].compute(scheduler="synchronous")
+
+
 def _tasks(sharp: xr.Dataset, names: Sequence[str]) -> list[tuple[Window, xr.Dataset]]:
     """Cut the lazy result into its blocks."""
     edges = [np.concatenate([[0], np.cumsum(sizes)]).tolist() for sizes in sharp.lst.data.chunks]
     rows, columns = ([slice(*ends) for ends in itertools.pairwise(axis)] for axis in edges)
     # The variables of a dataset are computed together: they come from one run of the method.
     return [((y, x), sharp[list(names)].isel(y=y, x=x)) for y in rows for x in columns]
-
-
-def _computed(
-    tasks: list[tuple[Window, xr.Dataset]],
-    client: Any,  # noqa: ANN401
-    threads: int,
-) -> Iterator[tuple[Window, xr.Dataset]]:
-    """Compute blocks, in no order, a bounded number ahead of the writing."""
-    if client is not None:
-        return _on_cluster(tasks, client)
-    return _in_threads(tasks, threads)
-
-
-def _in_threads(tasks: list[tuple[Window, xr.Dataset]], threads: int) -> Iterator[tuple[Window, xr.Dataset]]:
-    waiting = iter(tasks)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="lstzoom")
-    running: dict[Future[Any], Window] = {}
-    try:
-        while True:
-            for window, task in itertools.islice(waiting, threads - len(running)):
-                running[pool.submit(task.compute, scheduler="synchronous")] = window
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _on_cluster(
-    tasks: list[tuple[Window, xr.Dataset]],
-    client: Any,  # noqa: ANN401
-) -> Iterator[tuple[Window, xr.Dataset]]:
-    from distributed import KilledWorker, as_completed  # noqa: PLC0415  (slow to import)
-
-    # Two blocks for every thread: one at work and one waiting.
-    ahead = 2 * max(1, sum(client.nthreads().values()))
-    waiting, windows = iter(tasks), {}
-
-    def submit(count: int) -> list[Any]:
-        futures = []
-        for window, task in itertools.islice(waiting, count):
-            future = client.compute(task)
-            windows[future.key] = window
-            futures.append(future)
-        return futures
-
-    pending = as_completed(submit(ahead))
-    try:
-        for future in pending:
-            yield windows.pop(future.key), future.result()
-            del future
-            for following in submit(1):
-                pending.add(following)
-    except KilledWorker as error:
-        raise LstzoomError(
-            f"workers died again and again, most likely for want of memory: {error}; give each more "
-            "with --memory, or make the blocks smaller with --chunk"
-        ) from error
-
-
-@contextmanager
-def local_cluster(workers: int, memory: float | None = None) -> Iterator[Any]:
-    """Start a dask cluster of processes on this machine and give its client.
-
-    Parameters
-    ----------
-    workers
-        Processes with one thread each.
-    memory
-        Bytes that each may take; by default its share of the machine.
-    """
-    from distributed import Client, LocalCluster  # noqa: PLC0415  (slow to import)
-
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit="auto" if memory is None else int(memory),
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        logger.info("%d workers at %s", workers, cluster.scheduler_address)
-        yield client

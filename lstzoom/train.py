@@ -7,20 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import dask
 import numpy as np
-import xarray as xr
-from dask.delayed import Delayed
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, EmptySampleError, InputError
 from lstzoom.grid import pixel_metres
-from lstzoom.halo import delay_blocks, grown, run_block
-from lstzoom.inputs import SceneArrays
+from lstzoom.halo import delayed, grown, is_lazy
+from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels import footprint
 from lstzoom.kernels.amplitude import correlation
 from lstzoom.kernels.block import GlobalModel
@@ -37,9 +34,12 @@ from lstzoom.kernels.rows import (
 )
 from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
 from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_errors
-from lstzoom.registration import measure_scene, prepare_aligned, tell
+from lstzoom.registration import align, measure_scene, tell
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
 from lstzoom.types import YX
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,11 @@ _SURVEY_PATCHES = 8
 _MAX_PHASES = 16
 """More ways to cut the same pixels into blocks add work and hardly anything new."""
 
-_THINNING = 4
+_THINNING = 2
 """Rows of the detail view made per row kept, at most: no more phases than that takes."""
+
+_MERGED = 8
+"""Patches whose rows are held before they are merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ class _Visit:
 
 
 ScenePair: TypeAlias = (
-    tuple[xr.DataArray, xr.DataArray] | tuple[xr.DataArray, xr.DataArray, xr.DataArray | None]
+    "tuple[xr.DataArray, xr.DataArray] | tuple[xr.DataArray, xr.DataArray, xr.DataArray | None]"
 )
 """``(vnir, lst)`` or ``(vnir, lst, valid)``."""
 
@@ -146,15 +149,17 @@ def fit(
     InputError
         If the scenes do not have the same bands and ratio, or there is none.
     """
+    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     config = config or SharpenConfig()
     listed = list(scenes)
     if any(isinstance(scene, xr.DataArray) for scene in listed):
         raise InputError("fit takes a list of scenes: fit([(vnir, lst)]), not fit((vnir, lst))")
-    aligned = [prepare_aligned(*scene, config=config) for scene in listed]
+    aligned = [align(prepare(*scene), config) for scene in listed]
     prepared = [scene for scene, _ in aligned]
     _require_alike(prepared)
     trained = train(prepared, config, [shift for _, shift in aligned] if config.align else None)
-    model: SceneModel = trained.compute() if isinstance(trained, Delayed) else trained
+    model: SceneModel = trained.compute() if is_lazy(trained) else trained
     for scene, shift in zip(prepared, model.shifts, strict=True):
         tell(shift, scene.grids.fine, moved=scene.moved is not None)
     if model.level_rows == 0:
@@ -166,7 +171,11 @@ def fit(
 
 
 def train(
-    scenes: Sequence[SceneArrays], config: SharpenConfig, shifts: Sequence[Shift | None] | None = None
+    scenes: Sequence[SceneArrays],
+    config: SharpenConfig,
+    shifts: Sequence[Shift | None] | None = None,
+    *,
+    threads: int = 1,
 ) -> Any:  # noqa: ANN401  (dask is untyped)
     """Train the global model of prepared scenes.
 
@@ -178,6 +187,8 @@ def train(
         Settings.
     shifts
         Of each scene, where they were measured before; by default they are measured.
+    threads
+        Patches at a time in this process, of scenes that are not lazy.
 
     Returns
     -------
@@ -185,25 +196,23 @@ def train(
         An empty sample gives a model without trees, with which LST is interpolated.
     """
     first, ratio = scenes[0], scenes[0].grids.ratio
-    call = _delayed if any(scene.is_lazy for scene in scenes) else _now
+    lazy = any(scene.is_lazy for scene in scenes)
     visits = _plan(scenes, config)
     few = max(1, _SURVEY_PATCHES // len(scenes))
     look = partial(_look, ratio=ratio, cv_threshold=config.cv_threshold)
-    looks = _visit(look, scenes, [v for v in visits if v.number < few], None)
+    looks = _visit(look, scenes, [v for v in visits if v.number < few], None, threads)
     native = _native_footprint(config.native_resolution, first.grids.coarse)
-    survey = call(partial(_survey, bands=len(first.bands), native=native, ratio=ratio, config=config), looks)
-    parts = _visit(partial(_samples, ratio=ratio, config=config, few=few), scenes, visits, survey)
-    measured = [measure_scene(scene, config) for scene in scenes] if shifts is None else list(shifts)
-    return call(partial(_train, bands=first.bands, ratio=ratio, config=config), parts, survey, measured)
-
-
-def _now(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-    return function(*arguments)
-
-
-def _delayed(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-    # What is not lazy is bound to the function beforehand: dask would make tasks of its parts.
-    return dask.delayed(function, pure=True, traverse=False)(*arguments)
+    learn = partial(_survey, bands=len(first.bands), native=native, ratio=ratio, config=config)
+    finish = partial(_train, bands=first.bands, ratio=ratio, config=config)
+    if lazy:
+        learn, finish = delayed(learn), delayed(finish)
+    survey, parts = learn(looks), []
+    sample = partial(_samples, ratio=ratio, config=config, few=few)
+    for start in range(0, len(visits), _MERGED):
+        parts += _visit(sample, scenes, visits[start : start + _MERGED], survey, threads)
+        parts = parts if lazy else [_merged(parts, config)]
+    measured = [measure_scene(scene, config, threads) for scene in scenes] if shifts is None else list(shifts)
+    return finish(parts, survey, measured)
 
 
 def _native_footprint(native: float | None, coarse: GeoBox) -> float:
@@ -244,7 +253,9 @@ def _plan(scenes: Sequence[SceneArrays], config: SharpenConfig) -> list[_Visit]:
     pixels = sum((p.rows.stop - p.rows.start) * (p.columns.stop - p.columns.start) for c in chosen for p in c)
     ratio = scenes[0].grids.ratio
     phases = min(ratio**2, _MAX_PHASES, max(1, -(-_THINNING * s.details // pixels)))
-    return [_Visit(p, n, k, phases) for k, c in enumerate(chosen) for n, p in enumerate(c)]
+    visits = [_Visit(p, n, k, phases) for k, c in enumerate(chosen) for n, p in enumerate(c)]
+    # From the top to the bottom, so that neighbours share what is decoded of a file.
+    return sorted(visits, key=lambda v: (v.scene, v.patch.rows.start, v.patch.columns.start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,22 +271,18 @@ def _visit(
     scenes: Sequence[SceneArrays],
     visits: Sequence[_Visit],
     argument: Any,  # noqa: ANN401  (a value, or a dask Delayed)
+    threads: int,
 ) -> list[Any]:
     """Run a function on patches with their halos; the fine pixels are dropped in the task that reads them."""
     out: list[Any] = []
     for number, scene in enumerate(scenes):
-        ratio = scene.grids.ratio
         # The halo grows with the square of the ratio in fine pixels.
-        halo, shape = _PATCH_HALO * ratio + footprint.REACH, scene.lst.shape
+        halo, work = _PATCH_HALO * scene.grids.ratio + footprint.REACH, []
         for visit in visits:
-            if visit.scene != number:
-                continue
-            block, core = grown(visit.patch.rows, visit.patch.columns, halo, shape)
-            task = partial(function, core=core, visit=visit)
-            if scene.is_lazy:
-                out += delay_blocks(task, *scene.lazy(), argument, [block], ratio=ratio)
-            else:
-                out.append(run_block(task, scene.vnir, scene.lst, scene.usable, argument, block, ratio))
+            if visit.scene == number:
+                block, core = grown(visit.patch.rows, visit.patch.columns, halo, scene.lst.shape)
+                work.append((block, partial(function, core=core, visit=visit)))
+        out += scene.run(work, argument, threads)
     return out
 
 
@@ -314,7 +321,7 @@ def _survey(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one patch adds to the training: a sample of both views, and how detail fades, if measured."""
+    """What patches add to the training: a sample of both views, and how detail fades, if measured."""
 
     levels: Sample
     details: Sample
@@ -343,13 +350,23 @@ def _samples(
     details = detail_rows(coarse, survey.pairs, phases, core, origin, ratio, **key)
     fades = None
     if visit.number < few:
-        planes = filled_levels(bands, coarse.mean, survey.pairs, ratio)
+        planes = filled_levels(bands, coarse.mean, coarse.whole, survey.pairs, ratio)
         fades = fading_sums(planes, coarse.lst, coarse.trainable, core, ratio)
     s = config.sample
     return _Part(
         Sample.of(levels, size=s.levels, per_stratum=s.per_stratum),
         Sample.of(details, size=s.details, per_stratum=s.per_stratum),
         fades,
+    )
+
+
+def _merged(parts: Sequence[_Part], config: SharpenConfig) -> _Part:
+    s = config.sample
+    fades = [part.fading for part in parts if part.fading is not None]
+    return _Part(
+        Sample.merge((p.levels for p in parts), size=s.levels, per_stratum=s.per_stratum),
+        Sample.merge((p.details for p in parts), size=s.details, per_stratum=s.per_stratum),
+        reduce(add, fades) if fades else None,
     )
 
 
@@ -362,18 +379,15 @@ def _train(
     ratio: int,
     config: SharpenConfig,
 ) -> SceneModel:
-    s = config.sample
-    limits = {"size": s.levels, "per_stratum": s.per_stratum}
-    levels = Sample.merge((p.levels for p in parts), **limits).weighted()
-    limits["size"] = s.details
-    details = Sample.merge((p.details for p in parts), **limits).weighted()
+    whole = _merged(parts, config)
+    levels, details = whole.levels.weighted(), whole.details.weighted()
     level_forest = _forest(levels, config.level_trees.settings, config.seed)
     detail_forest = _forest(details, config.detail_trees.settings, config.seed)
     predicted = _out_of_bag(detail_forest, details)
     known = np.isfinite(predicted)
     reliability = correlation(details.target[known], predicted[known])
-    faded = reduce(add, (p.fading for p in parts if p.fading is not None))
-    errors = fit_errors(details, predicted, reliability, fading(faded, details), seed=config.seed)
+    assert whole.fading is not None  # noqa: S101  (the first patches of every scene are measured)
+    errors = fit_errors(details, predicted, reliability, fading(whole.fading, details), seed=config.seed)
     mean = float(np.average(levels.target, weights=levels.weight)) if len(levels) else 273.15
     logger.info(
         "global model: %d level rows, %d detail rows, reliability of detail %.2f, footprint %.2f fine pixels",

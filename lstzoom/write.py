@@ -2,12 +2,15 @@
 
 Both writers work aside of their target and put the finished result in its place with a rename, so
 that what bears the final name is complete. A run that fails leaves neither a target nor
-temporaries. Memory holds the blocks in flight and GDAL's block cache, never a whole scene; the
-cache is 5 % of the machine's memory unless GDAL_CACHEMAX says otherwise.
+temporaries; those of a run that was killed go when the same target is written again. Memory holds
+the blocks in flight and GDAL's block cache, never a whole scene; the cache is 5 % of the machine's
+memory unless GDAL_CACHEMAX says otherwise.
 """
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import logging
 import math
 import shutil
@@ -16,13 +19,11 @@ import threading
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import rasterio
 import rasterio.shutil
-import zarr
-from odc.geo.xr import xr_coords
 from rasterio.windows import Window
 
 from lstzoom.errors import EncodingError, InputError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    import zarr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 COG_BLOCK: Final = 512
 _ZARR_CHUNK: Final = 512
+_REPLACED: Final = "replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +170,60 @@ def _require_replaceable(target: Path) -> None:
     raise InputError(f"{str(target)!r} is {what} and is never replaced; choose another name")
 
 
-def _aside(target: Path) -> Path:
-    """Make a folder for temporaries on the target's own disk, so that a rename can move them."""
+class _Aside:
+    """A folder for temporaries on the target's own disk, so that a rename can move them.
+
+    It holds a file that is locked as long as its process lives, on this machine or, where the file
+    system locks, on another. A folder whose lock is free was left by a process that was killed.
+    """
+
+    _MARK: Final = ".lstzoom-"
+    _LOCK: Final = "in-use"
+
+    def __init__(self, target: Path) -> None:
+        try:
+            for old in target.parent.glob(f".{glob.escape(target.name)}{self._MARK}*"):
+                self._remove_if_left(old)
+            made = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
+            self._lock = (made / self._LOCK).open("wb")
+            _try_lock(self._lock)
+            # Only what is locked bears the name that others look for.
+            self.path = made.rename(made.with_name(self._MARK.join(made.name.rsplit(".new-", 1))))
+        except OSError as error:
+            raise InputError(
+                f"cannot write {str(target)!r}: {error.strerror or error}; choose a folder that can be "
+                "written to"
+            ) from error
+
+    @classmethod
+    def _remove_if_left(cls, folder: Path) -> None:
+        try:
+            with (folder / cls._LOCK).open("rb+") as lock:
+                if not _try_lock(lock):
+                    return
+                if (folder / _REPLACED).exists():
+                    logger.warning("%s holds what a run that was killed was about to replace", folder)
+                    return
+                logger.info("removing %s, left by a run that was killed", folder)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            # Not ours to open.
+            return
+
+    def remove(self) -> None:
+        """Remove the folder and all in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; tell whether that was possible."""
     try:
-        return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise InputError(
-            f"cannot write {str(target)!r}: {error.strerror or error}; choose a folder that can be written to"
-        ) from error
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        # Held by another, or a file system without locks: then what is left is never removed.
+        return False
+    return True
 
 
 def _window(yx: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
@@ -244,16 +293,16 @@ class CogSink:
     overwrite: bool = False
     num_threads: int | str = 2
 
-    _folder: Path | None = field(default=None, init=False, repr=False)
+    _folder: _Aside | None = field(default=None, init=False, repr=False)
     _dataset: Any = field(default=None, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __enter__(self) -> Self:
         """Check the target and open the temporary file."""
         target = _prepared(self.path, overwrite=self.overwrite)
-        self._folder = _aside(target)
+        self._folder = _Aside(target)
         try:
-            self._dataset = self._open(self._folder / "blocks.tif")
+            self._dataset = self._open(self._folder.path / "blocks.tif")
         except BaseException:
             self._discard()
             raise
@@ -331,8 +380,10 @@ class CogSink:
 
     def _finish(self) -> None:
         assert self._folder is not None  # noqa: S101  (set on entry)
-        cog = self._folder / "cog.tif"
-        rasterio.shutil.copy(self._folder / "blocks.tif", cog, **self._options())
+        cog = self._folder.path / "cog.tif"
+        # GDAL keeps overviews in a file of their own until it knows where they go: written once, read once.
+        with rasterio.Env(COG_TMP_COMPRESSION="NONE"):
+            rasterio.shutil.copy(self._folder.path / "blocks.tif", cog, **self._options())
         cog.replace(self.path)
         logger.info("wrote %s", self.path)
 
@@ -350,7 +401,7 @@ class CogSink:
 
     def _discard(self) -> None:
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             self._folder = None
 
 
@@ -433,20 +484,20 @@ class ZarrSink:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
 
-    _folder: Path | None = field(default=None, init=False, repr=False)
+    _folder: _Aside | None = field(default=None, init=False, repr=False)
 
     @property
     def store(self) -> Path:
         """Folder aside that holds the store until it is complete."""
         if self._folder is None:
             raise InputError("a ZarrSink writes inside of its `with` block only")
-        return self._folder / "store.zarr"
+        return self._folder.path / "store.zarr"
 
     def __enter__(self) -> Self:
         """Check the target and write the template."""
         target = _prepared(self.path, overwrite=self.overwrite)
         variables = {name: ZarrVariable(*one) for name, one in self.variables.items()}
-        self._folder = _aside(target)
+        self._folder = _Aside(target)
         try:
             write_template(
                 self.store,
@@ -463,6 +514,8 @@ class ZarrSink:
 
     def tag(self, attrs: Mapping[str, Any]) -> None:
         """Add attributes that were not known before."""
+        import zarr  # noqa: PLC0415  (slow to import, and GeoTIFFs do not need it)
+
         zarr.open_group(str(self.store), mode="r+", zarr_format=3).attrs.update(_json_safe(attrs))
 
     def write(self, blocks: Mapping[str, NDArray[Any]], yx: tuple[slice, slice]) -> None:
@@ -486,7 +539,7 @@ class ZarrSink:
         assert self._folder is not None  # noqa: S101  (set on entry)
         consolidate(self.store)
         target = Path(self.path)
-        replaced = self._folder / "replaced"
+        replaced = self._folder.path / _REPLACED
         if target.exists():
             # A folder cannot be renamed over one with content.
             target.rename(replaced)
@@ -500,7 +553,7 @@ class ZarrSink:
 
     def _discard(self) -> None:
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             self._folder = None
 
 
@@ -533,6 +586,8 @@ def write_template(
     InputError
         If ``chunk`` does not divide ``tile``.
     """
+    import zarr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     inner = _chunk_side(tile, chunk)
     group = zarr.open_group(str(store), mode="w-", zarr_format=3)
     group.attrs.update(_json_safe({"Conventions": "CF-1.11", **(attrs or {})}))
@@ -563,6 +618,8 @@ def consolidate(store: str | Path) -> None:
     store
         Folder or address of a store made by `write_template`.
     """
+    import zarr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     with warnings.catch_warnings():
         # Readers that do not know the gathered copy are told by the format to leave it.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
@@ -581,6 +638,8 @@ def _chunk_side(tile: int, chunk: int | None) -> int:
 
 
 def _write_coordinates(group: zarr.Group, geobox: GeoBox) -> None:
+    from odc.geo.xr import xr_coords  # noqa: PLC0415  (slow to import, and files do not need it)
+
     for name, coord in xr_coords(geobox, dims=("y", "x")).items():
         values = np.asarray(coord.values)
         array = group.create_array(
@@ -630,6 +689,8 @@ def write_region(store: str | Path, blocks: Mapping[str, NDArray[Any]], yx: tupl
     EncodingError
         If values do not fit the data type of their variable.
     """
+    import zarr  # noqa: PLC0415  (slow to import, and files do not need it)
+
     group = zarr.open_group(str(store), mode="r+", zarr_format=3)
     for name, block in blocks.items():
         if name not in group:

@@ -335,6 +335,29 @@ def test_workers_give_the_same_files(
             np.testing.assert_array_equal(one.read(1), other.read(1))
 
 
+@pytest.mark.cluster
+def test_interrupted_workers_say_nothing(tmp_path: Path) -> None:
+    paths = write_simulation(tmp_path / "in", (900, 900))
+    (tmp_path / "out").mkdir()
+    inputs = [str(paths["lst"]), str(paths["red"]), str(paths["nir"])]
+    command = [*COMMAND, "sharpen", *inputs, "-o", str(tmp_path / "out" / "a.tif"), "--workers", "2"]
+    # A terminal interrupts the whole group of processes: this one makes a group of its own.
+    with subprocess.Popen(
+        [*command, "--chunk", "32"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "10 %" in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED
+    assert [line for line in told.splitlines() if not line.startswith("sharpening:")] == [
+        "lstzoom: interrupted; no file was left half-written"
+    ]
+    assert left_in(tmp_path / "out") == []
+
+
 # Validation
 
 

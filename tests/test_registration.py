@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 import lstzoom
 from lstzoom import cli
 from lstzoom.config import SampleConfig
+from lstzoom.inputs import prepare
 from lstzoom.kernels.quality import QA
 from lstzoom.metrics import rmse
-from lstzoom.registration import attributes, describe_shift, prepare_aligned
+from lstzoom.registration import align, attributes, describe_shift
 from lstzoom.simulate import simulate_scene, write_scene
 
 ALIGN = lstzoom.SharpenConfig(align=True)
@@ -143,7 +144,7 @@ def test_alignment_does_not_depend_on_chunks(arrays, shift, chunk, block):
 def test_whole_pixels_are_given_back_exactly(arrays, shift):
     inner = (slice(24, -24), slice(24, -24))
     moved = rolled(arrays.vnir, *shift)
-    scene, found = prepare_aligned(moved, arrays.lst, config=ALIGN)
+    scene, found = align(prepare(moved, arrays.lst), ALIGN)
     assert found is not None
     assert scene.moved == shift
     np.testing.assert_array_equal(scene.vnir[:, *inner], arrays.vnir.data[:, *inner])
@@ -162,7 +163,7 @@ def test_registered_scenes_are_left_alone(arrays):
 
 def test_the_lst_is_never_moved(arrays):
     moved = rolled(arrays.vnir, 2, 1)
-    scene, _ = prepare_aligned(moved, arrays.lst, config=ALIGN)
+    scene, _ = align(prepare(moved, arrays.lst), ALIGN)
     np.testing.assert_array_equal(scene.lst, arrays.lst.data)
     assert lstzoom.sharpen(moved, arrays.lst, config=ALIGN).odc.geobox == arrays.vnir.odc.geobox
 
@@ -175,7 +176,7 @@ def test_what_a_mask_hides_moves_along_and_the_mask_stays(arrays, lazy):
     vnir = rolled(arrays.vnir, 3, 0)
     if lazy:
         vnir, valid = vnir.chunk({"y": 50, "x": 50}), valid.chunk({"y": 33})
-    scene, _ = prepare_aligned(vnir, arrays.lst, valid, config=ALIGN)
+    scene, _ = align(prepare(vnir, arrays.lst, valid), ALIGN)
     assert scene.moved == (3.0, 0.0)
     missing = np.isnan(np.asarray(scene.vnir)).any(axis=0)
     assert missing[87:93, 120:126].all()
@@ -191,7 +192,7 @@ def test_a_part_of_a_hidden_pixel_is_hidden(arrays):
     valid = arrays.truth.copy(data=usable)
     vnir = arrays.vnir.assign_coords(x=arrays.vnir.x + 5.0)
     spoilt = vnir.copy(deep=True)
-    clean, _ = prepare_aligned(vnir, arrays.lst, valid, config=ALIGN)
+    clean, _ = align(prepare(vnir, arrays.lst, valid), ALIGN)
     assert clean.moved is not None
     hidden = np.isnan(clean.vnir).any(axis=0)
     assert 1 <= hidden[85:95, 110:130].sum() <= 4

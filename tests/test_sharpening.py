@@ -298,6 +298,14 @@ def test_a_model_of_other_scenes_is_applied_and_differs():
     np.testing.assert_array_equal(lstzoom.sharpen(*first, model=one).lst, lstzoom.sharpen(*first).lst)
 
 
+def test_lazy_scenes_and_others_are_fitted_together():
+    first, second = (random_scene((40, 40), seed=k) for k in range(2))
+    lazy = tuple(array.chunk() for array in second)
+    mixed, plain = (lstzoom.fit([first, other]) for other in (lazy, second))
+    results = [lstzoom.sharpen(*first, model=m).lst for m in (mixed, plain)]
+    np.testing.assert_array_equal(*results)
+
+
 def test_the_sample_is_drawn_from_all_scenes_and_bounded():
     scenes = [random_scene((40, 40), seed=k) for k in range(3)]
     config = lstzoom.SharpenConfig(sample=SampleConfig(levels=300, details=400, per_stratum=10))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -378,3 +380,42 @@ def test_a_folder_that_is_no_store_is_never_replaced(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="never replaced"), sink:
             pass
     assert (work / "thesis.txt").read_text() == "years"
+
+
+HANG = """
+import sys, time
+from pathlib import Path
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from lstzoom.write import CogSink
+grid = GeoBox((70, 90), Affine(10, 0, 500_000, 0, -10, 4_000_000), "EPSG:32631")
+with CogSink(Path(sys.argv[1]), grid):
+    print("open", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "a[1].tif"
+    other = tmp_path / ".a[1].tif.notes"
+    other.mkdir()
+    command = [sys.executable, "-c", HANG, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        left = sorted(names_in(tmp_path))
+        write_cog(path, field(SMALL), SMALL)
+        # The other run is alive: what it works with stays.
+        assert sorted(names_in(tmp_path)) == sorted([*left, path.name])
+        process.kill()
+    assert len(left) == 2
+    write_cog(path, field(SMALL), SMALL, overwrite=True)
+    assert sorted(names_in(tmp_path)) == [other.name, path.name]
+
+
+def test_a_store_that_was_about_to_be_replaced_is_never_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".a.zarr.lstzoom-1"
+    (left / "replaced").mkdir(parents=True)
+    (left / "in-use").touch()
+    write_zarr(tmp_path / "a.zarr", field(SMALL))
+    assert (left / "replaced").is_dir()

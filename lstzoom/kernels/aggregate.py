@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lstzoom.errors import InputError
+from lstzoom.kernels.compile import jit
 from lstzoom.types import FloatArray
+
+FLAT = 1e-4
+"""Share of its magnitude by which a band must vary inside a coarse pixel to be more than rounding."""
 
 
 def area_mean(a: ArrayLike, ratio: int, *, min_valid: float = 1.0) -> NDArray[np.float32]:
@@ -121,6 +126,87 @@ def area_std(a: ArrayLike, ratio: int, *, min_valid: float = 1.0) -> NDArray[np.
         deviation = block - mean
         square += np.where(np.isfinite(block), deviation * deviation, 0.0)
     return _mask_sparse(np.sqrt(square / np.maximum(count, 1)), count, ratio, min_valid)
+
+
+@dataclass(frozen=True, slots=True)
+class CellStatistics:
+    """What becomes of the fine pixels of every coarse pixel.
+
+    Attributes
+    ----------
+    mean, std : ndarray of float32, shape (band, h, w)
+        Mean and population standard deviation of the valid fine pixels, NaN without any.
+    whole : ndarray of bool, shape (h, w)
+        No fine pixel is missing in any band.
+    varies : ndarray of bool, shape (h, w)
+        Some band varies by more than rounding.
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    whole: NDArray[np.bool_]
+    varies: NDArray[np.bool_]
+
+
+def cell_statistics(bands: NDArray[np.float32], ratio: int) -> CellStatistics:
+    """Aggregate bands in one pass.
+
+    Parameters
+    ----------
+    bands
+        float32, shape (band, h * ratio, w * ratio), not finite where missing.
+    ratio
+        Fine pixels per coarse pixel.
+
+    Returns
+    -------
+    CellStatistics
+        Mean and deviation as those of `area_mean` and `area_std`, up to rounding.
+    """
+    shape = (bands.shape[1] // ratio, bands.shape[2] // ratio)
+    mean, std = np.empty((len(bands), *shape), np.float32), np.empty((len(bands), *shape), np.float32)
+    whole, varies = np.ones(shape, np.bool_), np.zeros(shape, np.bool_)
+    for plane, m, s in zip(bands, mean, std, strict=True):
+        _statistics(np.ascontiguousarray(plane), ratio, m, s, whole, varies)
+    return CellStatistics(mean, std, whole, varies)
+
+
+@jit
+def _statistics(
+    plane: NDArray[np.float32],
+    ratio: int,
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    whole: NDArray[np.bool_],
+    varies: NDArray[np.bool_],
+) -> None:
+    for y in range(mean.shape[0]):
+        for x in range(mean.shape[1]):
+            n = 0
+            first = low = high = np.float32(0.0)
+            total = square = 0.0
+            for p in range(ratio):
+                for q in range(ratio):
+                    value = plane[y * ratio + p, x * ratio + q]
+                    if not np.isfinite(value):
+                        continue
+                    if n == 0:
+                        first = low = high = value
+                    # Differences from one of the pixels, so that a large mean costs no digits.
+                    d = np.float64(value) - first
+                    total += d
+                    square += d * d
+                    low, high = min(low, value), max(high, value)
+                    n += 1
+            if n < ratio * ratio:
+                whole[y, x] = False
+            if n == 0:
+                mean[y, x] = std[y, x] = np.nan
+                continue
+            mean[y, x] = first + total / n
+            std[y, x] = np.sqrt(max(square / n - (total / n) ** 2, 0.0))
+            if high - low > FLAT * max(abs(low), abs(high)):
+                varies[y, x] = True
 
 
 def _moments(

@@ -10,8 +10,9 @@ shrunk towards zero, with ``rho``.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from lstzoom.kernels.compile import jit
 
 MIN_PAIRS = 16
 """Fewer pairs of true and predicted detail say nothing: the amplitude is then 0."""
@@ -29,24 +30,32 @@ MIN_DETAIL = 1e-6
 """Kelvin squared. Less variance of the true detail than this is rounding, and explains nothing."""
 
 
-@njit(cache=True, nogil=True)
-def _pairs(values: NDArray[np.float32], place: NDArray[np.int32], y: int, x: int) -> tuple[float, int]:
-    """Mean over the 3 x 3 neighbours that have a value, and their number."""
-    total = 0.0
-    count = 0
-    for i in range(max(y - 1, 0), min(y + 2, place.shape[0])):
-        for j in range(max(x - 1, 0), min(x + 2, place.shape[1])):
-            k = place[i, j]
-            if k >= 0 and np.isfinite(values[k]):
-                total += values[k]
-                count += 1
-    return (total / count if count else 0.0), count
+@jit
+def _box_sums(
+    values: NDArray[np.float32], place: NDArray[np.int32], known: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Sum over the 3 x 3 neighbours of the rows that are known, for every pixel of the window."""
+    ny, nx = place.shape
+    wide = np.zeros((ny + 2, nx + 2), np.float64)
+    for y in range(ny):
+        for x in range(nx):
+            k = place[y, x]
+            if k >= 0 and known[k]:
+                wide[y + 1, x + 1] = values[k]
+    out = np.empty((ny, nx), np.float64)
+    row = np.empty(nx + 2, np.float64)
+    for y in range(ny):
+        for x in range(nx + 2):
+            row[x] = wide[y, x] + wide[y + 1, x] + wide[y + 2, x]
+        for x in range(nx):
+            out[y, x] = row[x] + row[x + 1] + row[x + 2]
+    return out
 
 
-@njit(cache=True, nogil=True)
+@jit
 def amplitude_of(
     target: NDArray[np.float32], predicted: NDArray[np.float32], place: NDArray[np.int32]
-) -> tuple[float, float, float]:
+) -> tuple[float, float]:
     """Amplitude of the detail of a window's prediction.
 
     Detail on the coarse grid is a value minus its 3 x 3 mean, the shortest scale that the grid holds.
@@ -66,34 +75,27 @@ def amplitude_of(
         ``g rho^2``, 0 or more.
     reliability : float
         ``rho^2`` between 0 and 1; 0 for a negative correlation.
-    error : float
-        Mean squared error of the prediction, kelvin squared.
     """
+    known = np.isfinite(predicted)
+    counts = _box_sums(np.ones(len(target), np.float32), place, known)
+    sums_p, sums_t = _box_sums(predicted, place, known), _box_sums(target, place, known)
     n = 0
-    tp = pp = tt = error = 0.0
-    m = 0
+    tp = pp = tt = 0.0
     for y in range(place.shape[0]):
         for x in range(place.shape[1]):
             k = place[y, x]
-            if k < 0 or not np.isfinite(predicted[k]):
+            if k < 0 or not known[k] or counts[y, x] < 6:
                 continue
-            error += (predicted[k] - target[k]) ** 2
-            m += 1
-            mean_p, count = _pairs(predicted, place, y, x)
-            if count < 6:
-                continue
-            mean_t, _ = _pairs(target, place, y, x)
-            p = predicted[k] - mean_p
-            t = target[k] - mean_t
+            p = predicted[k] - sums_p[y, x] / counts[y, x]
+            t = target[k] - sums_t[y, x] / counts[y, x]
             tp += t * p
             pp += p * p
             tt += t * t
             n += 1
-    error = error / m if m else 0.0
     if n < MIN_PAIRS or tp <= 0.0 or pp <= 0.0 or tt <= MIN_DETAIL * n:
-        return 0.0, 0.0, error
-    rho2 = tp * tp / (pp * tt)
-    return min(tp / pp, MAX_GAIN) * rho2, rho2, error
+        return 0.0, 0.0
+    rho2 = min(tp * tp / (pp * tt), 1.0)
+    return min(tp / pp, MAX_GAIN) * rho2, rho2
 
 
 def correlation(true: NDArray[np.float32], predicted: NDArray[np.float32]) -> float:

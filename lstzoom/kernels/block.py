@@ -7,17 +7,17 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from lstzoom.kernels import correct, footprint, interpolate, windows
 from lstzoom.kernels.aggregate import area_mean_radiance
 from lstzoom.kernels.amplitude import share_of_levels
 from lstzoom.kernels.correct import correct_residual
-from lstzoom.kernels.features import DETAIL_REACH, detail_features, filled_levels, level_features
+from lstzoom.kernels.detail import predict_details
+from lstzoom.kernels.features import DETAIL_REACH, filled_levels, level_features
 from lstzoom.kernels.interpolate import block_mean, fill_gaps, upsample
 from lstzoom.kernels.local import Blend, Coarse, LocalSettings, blend_windows
 from lstzoom.kernels.quality import QA, cells, flag
-from lstzoom.kernels.rows import aggregate_block, level_bits, mask_block
+from lstzoom.kernels.rows import CoarseBlock, aggregate_block, level_bits, mask_block
 from lstzoom.kernels.trees import Forest, predict, predict_out_of_bag
 from lstzoom.kernels.uncertainty import ErrorModel
 from lstzoom.types import YX
@@ -28,8 +28,6 @@ _CENTRE = 2
 """Coarse pixels, the reach of the upsampling, that it takes to centre the detail of the level view."""
 
 _TEXTURE_REACH = 2
-_FLAT = 1e-4
-"""Share of its magnitude by which a band must vary inside a coarse pixel to be more than rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +99,11 @@ class BlockSettings:
         return self.corrected + _CENTRE
 
     @property
+    def seen(self) -> int:
+        """Coarse pixels around the core whose level features are needed at the fine resolution."""
+        return self.corrected + max(DETAIL_REACH, _CENTRE)
+
+    @property
     def fill(self) -> int:
         """Coarse pixels by which LST grows into its gaps: as far as a pixel that has one reads."""
         return self.corrected + interpolate.REACH
@@ -108,7 +111,7 @@ class BlockSettings:
     @property
     def halo(self) -> int:
         """Coarse pixels that a block needs around its core."""
-        near = self.corrected + max(DETAIL_REACH, interpolate.REACH) + self.fill
+        near = self.seen + interpolate.REACH + self.fill
         far = windows.halo(self.local.stride, self.local.extension, self.margin)
         return max(near, far) + footprint.REACH
 
@@ -201,55 +204,98 @@ def sharpen_block(
         return _empty(core.fine(bands, ratio), None if usable is None else core.fine(usable, ratio))
     bands, lst = mask_block(bands, lst, usable, ratio)
     bands = footprint.blur(bands, model.footprint, ratio)
-    levels, blend, prior = _level_view(bands, lst, core, origin, model, settings)
-    seen = np.asarray(np.isfinite(bands).all(axis=0)) & cells(_textured(bands, ratio), ratio)
-    detailed = _combine(levels, seen, lst, core, blend, model, settings)
+    block = aggregate_block(bands, lst, ratio, cv_threshold=settings.cv_threshold)
+    levels = _levels(bands, block, core, model, settings)
+    views = _level_view(levels, block, core, origin, model, settings)
+    has_vnir = _complete(bands, block, core, settings)
+    detailed = _combine(levels, has_vnir, block, core, views, model, settings)
     residual = _correct(detailed.lst, lst, core, origin, settings)
-    return _outputs(detailed, residual, prior, blend, bands, lst, usable, core, settings)
+    return _outputs(detailed, residual, views, has_vnir, lst, usable, core, settings)
 
 
-def _textured(bands: NDArray[np.float32], ratio: int) -> NDArray[np.bool_]:
+def _levels(
+    bands: NDArray[np.float32],
+    block: CoarseBlock,
+    core: _Core,
+    model: GlobalModel,
+    settings: BlockSettings,
+) -> NDArray[np.float32]:
+    """Level features at the fine resolution, without gaps, as far around the core as details read them."""
+    part = core.grown(settings.seen)
+    # Gaps are filled from further away.
+    wide = part.grown(interpolate.REACH)
+    inner = _Core.of((_size(wide.rows), _size(wide.columns)), interpolate.REACH)
+    whole = inner.coarse(wide.coarse(block.whole))
+    mean = wide.coarse(block.mean)
+    if not whole.all():
+        mean = np.stack([fill_gaps(plane) for plane in mean])
+    return filled_levels(
+        part.fine(bands, settings.ratio), inner.coarse(mean), whole, model.pairs, settings.ratio
+    )
+
+
+def _textured(block: CoarseBlock, part: _Core) -> NDArray[np.bool_]:
     """Coarse pixels with a neighbour, or themselves, in which any band varies.
 
     Where nothing varies far and wide, reflectance tells nothing of the detail. A constant pixel beside a
     varying one does: it is the inside or the edge of something.
     """
-    shape = (len(bands), bands.shape[1] // ratio, ratio, bands.shape[2] // ratio, ratio)
-    split = np.where(np.isfinite(bands), bands, np.float32(np.nan)).reshape(shape)
-    high = np.fmax.reduce(np.fmax.reduce(split, axis=4), axis=2)
-    low = np.fmin.reduce(np.fmin.reduce(split, axis=4), axis=2)
-    varies = high - low > _FLAT * np.maximum(np.abs(high), np.abs(low))
+    near = part.grown(_TEXTURE_REACH).coarse(block.varies)
     side = 2 * _TEXTURE_REACH + 1
-    return np.asarray(binary_dilation(varies.any(axis=0), np.ones((side, side), np.bool_)))
+    rows, columns = (n - side + 1 for n in near.shape)
+    tall = np.logical_or.reduce([near[i : i + rows] for i in range(side)])
+    return np.asarray(np.logical_or.reduce([tall[:, j : j + columns] for j in range(side)]))
+
+
+def _complete(
+    bands: NDArray[np.float32], block: CoarseBlock, core: _Core, settings: BlockSettings
+) -> NDArray[np.bool_]:
+    """Fine pixels of the core and of what the correction reads that are valid in all bands."""
+    out = core.grown(settings.corrected)
+    if out.coarse(block.whole).all():
+        return np.ones(tuple(n * settings.ratio for n in out.coarse(block.whole).shape), np.bool_)
+    return np.asarray(np.isfinite(out.fine(bands, settings.ratio)).all(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class _LevelView:
+    """Prediction of the global model and what the windows make of it, on the core grown by the margin."""
+
+    prior: NDArray[np.float32]
+    blend: Blend
 
 
 def _level_view(
-    bands: NDArray[np.float32],
-    lst: NDArray[np.float32],
+    levels: NDArray[np.float32],
+    block: CoarseBlock,
     core: _Core,
     origin: YX,
     model: GlobalModel,
     settings: BlockSettings,
-) -> tuple[NDArray[np.float32], Blend, NDArray[np.float32]]:
+) -> _LevelView:
     """Predict with the global and the local models (steps 1 to 5 of the published method)."""
-    ratio = settings.ratio
-    block = aggregate_block(bands, lst, ratio, cv_threshold=settings.cv_threshold)
-    levels = filled_levels(bands, block.mean, model.pairs, ratio)
+    ratio, lst = settings.ratio, block.lst
     bits = level_bits(settings.seed, origin, lst.shape)
     coarse_levels = level_features(block.mean, model.pairs)
+    part = core.grown(settings.margin)
     prior = np.full(lst.shape, model.scene_mean, np.float32)
-    prior_fine = np.full(levels.shape[1:], model.scene_mean, np.float32)
-    wide = core.grown(settings.margin)
-    if model.levels is not None:
+    if model.levels is None:
+        shape = (_size(part.rows) * ratio, _size(part.columns) * ratio)
+        prior_fine = np.full(shape, model.scene_mean, np.float32)
+    else:
         rows = np.ascontiguousarray(coarse_levels[:, block.trainable].T)
         prior[block.trainable] = predict_out_of_bag(model.levels, rows, bits[block.trainable])
-        wide.fine(prior_fine, ratio)[...] = predict(model.levels, wide.fine(levels, ratio))
+        prior_fine = predict(model.levels, levels, skip=(settings.seen - settings.margin) * ratio)
     coarse = Coarse(coarse_levels, lst, block.trainable, block.weight, bits, prior)
     lattice = {"stride": settings.local.stride, "extension": settings.local.extension}
-    rows_ = list(windows.spans(origin.y, lst.shape[0], wide.rows, **lattice))
-    columns = list(windows.spans(origin.x, lst.shape[1], wide.columns, **lattice))
-    blend = blend_windows(coarse, levels, prior_fine, rows_, columns, ratio, settings.local)
-    return levels, blend, prior_fine
+    spans = (
+        list(windows.spans(origin.y, lst.shape[0], part.rows, **lattice)),
+        list(windows.spans(origin.x, lst.shape[1], part.columns, **lattice)),
+    )
+    corner = YX(part.rows.start, part.columns.start)
+    return _LevelView(
+        prior_fine, blend_windows(coarse, levels, prior_fine, *spans, corner, ratio, settings.local)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +309,10 @@ class _Detailed:
 
 def _combine(
     levels: NDArray[np.float32],
-    seen: NDArray[np.bool_],
-    lst: NDArray[np.float32],
+    has_vnir: NDArray[np.bool_],
+    block: CoarseBlock,
     core: _Core,
-    blend: Blend,
+    views: _LevelView,
     model: GlobalModel,
     settings: BlockSettings,
 ) -> _Detailed:
@@ -276,37 +322,54 @@ def _combine(
     """
     ratio = settings.ratio
     out = core.grown(settings.corrected)
-    near = out.grown(max(DETAIL_REACH, interpolate.REACH))
-    inner = _Core.of((_size(near.rows), _size(near.columns)), out.rows.start - near.rows.start)
-    smooth = interpolate.interpolate(_filled(lst, near, settings), ratio)
-    fused = core.grown(settings.margin).fine(blend.fused, ratio)
-    detail = fused - upsample(block_mean(np.ascontiguousarray(fused), ratio), ratio)
-    trim = _CENTRE * ratio
-    detail = detail[trim:-trim, trim:-trim]
-    fine = inner.fine(smooth, ratio)
-    rho2 = out.fine(blend.reliability, ratio)
-    seen = out.fine(seen, ratio)
-    if not settings.calibrated:
-        unknown = np.full(fine.shape, np.nan, np.float32)
-        return _Detailed(fine + np.where(seen, detail, np.float32(0.0)), rho2 * seen, unknown)
-    share = share_of_levels(rho2, model.reliability**2)
-    detail *= share * out.fine(blend.amplitude, ratio)
+    trim = slice(_CENTRE * ratio, -_CENTRE * ratio)
+    blend = views.blend
+    detail = blend.fused - upsample(block_mean(blend.fused, ratio), ratio)
+    detail, rho2 = detail[trim, trim], blend.reliability[trim, trim]
+    fine = _interpolated(block.lst, out, settings)
+    seen = has_vnir & cells(_textured(block, out), ratio)
     uncertainty = np.full(fine.shape, model.errors.constant, np.float32)
-    if model.details is not None and model.reliability > 0:
-        planes = detail_features(
-            np.ascontiguousarray(near.fine(levels, ratio)), _filled(lst, near, settings), smooth,
-            np.isfinite(near.coarse(lst)), ratio,
-        )  # fmt: skip
-        planes = inner.fine(planes, ratio)
-        detail += (1 - share) * model.reliability * predict(model.details, planes)
-        if model.errors.trees is not None:
-            uncertainty = predict(model.errors.trees, planes) * np.float32(model.errors.factor)
-    uncertainty *= np.where(seen, np.float32(1.0), np.float32(model.errors.plain))
-    return _Detailed(
-        fine + np.where(seen, detail, np.float32(0.0)),
-        (share * rho2 + (1 - share) * np.float32(model.reliability**2)) * seen,
-        uncertainty,
-    )
+    reliability = rho2
+    if not settings.calibrated:
+        uncertainty[...] = np.nan
+    else:
+        share = share_of_levels(rho2, model.reliability**2)
+        detail = detail * share * blend.amplitude[trim, trim]
+        if model.details is not None and model.reliability > 0:
+            own, size = _detail_view(levels, fine, block, core, model, settings)
+            detail += (1 - share) * np.float32(model.reliability) * own
+            if size is not None:
+                uncertainty = size * np.float32(model.errors.factor)
+        uncertainty *= np.where(seen, np.float32(1.0), np.float32(model.errors.plain))
+        reliability = share * rho2 + (1 - share) * np.float32(model.reliability**2)
+    fine += np.where(seen, detail, np.float32(0.0))
+    return _Detailed(fine, reliability * seen, uncertainty)
+
+
+def _interpolated(lst: NDArray[np.float32], out: _Core, settings: BlockSettings) -> NDArray[np.float32]:
+    """Coarse LST interpolated to the fine pixels of a part of the block."""
+    reach = interpolate.REACH * settings.ratio
+    smooth = interpolate.interpolate(_filled(lst, out.grown(interpolate.REACH), settings), settings.ratio)
+    return np.ascontiguousarray(smooth[reach:-reach, reach:-reach])
+
+
+def _detail_view(
+    levels: NDArray[np.float32],
+    smooth: NDArray[np.float32],
+    block: CoarseBlock,
+    core: _Core,
+    model: GlobalModel,
+    settings: BlockSettings,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Detail predicted from detail, and the size of its error if that is known."""
+    assert model.details is not None  # noqa: S101  (asked before)
+    part = core.grown(settings.seen)
+    forests = [model.details] if model.errors.trees is None else [model.details, model.errors.trees]
+    predicted = predict_details(
+        levels, _filled(block.lst, part, settings), smooth, np.isfinite(part.coarse(block.lst)),
+        settings.seen - settings.corrected, settings.ratio, tuple(forests),
+    )  # fmt: skip
+    return predicted[0], (predicted[1] if len(predicted) > 1 else None)
 
 
 def _correct(
@@ -333,9 +396,8 @@ def _correct(
 def _outputs(
     detailed: _Detailed,
     residual: NDArray[np.float32],
-    prior: NDArray[np.float32],
-    blend: Blend,
-    bands: NDArray[np.float32],
+    views: _LevelView,
+    has_vnir: NDArray[np.bool_],
     lst: NDArray[np.float32],
     usable: NDArray[np.bool_] | None,
     core: _Core,
@@ -343,12 +405,12 @@ def _outputs(
 ) -> Sharpened:
     ratio, border = settings.ratio, settings.corrected
     inner = (slice(border * ratio, -border * ratio),) * 2
+    inmost = (slice(settings.margin * ratio, -settings.margin * ratio),) * 2
     has_lst = cells(np.isfinite(core.coarse(lst)), ratio)
     visible = np.ones(has_lst.shape, np.bool_) if usable is None else core.fine(usable, ratio)
-    has_vnir = np.asarray(np.isfinite(core.fine(bands, ratio)).all(axis=0))
-    share = core.fine(blend.weight, ratio)
+    share = views.blend.weight[inmost]
     qa = flag(
-        has_lst=has_lst, has_vnir=has_vnir, usable=visible,
+        has_lst=has_lst, has_vnir=has_vnir[inner], usable=visible,
         local_share=share, reliability=detailed.reliability[inner],
     )  # fmt: skip
     known = (qa != QA.NODATA) & (qa != QA.MASKED)
@@ -360,8 +422,8 @@ def _outputs(
     return Sharpened(
         lst=where(known, detailed.lst[inner]),
         qa=qa,
-        lst_global=where(sharpened, core.fine(prior, ratio)),
-        lst_local=where(sharpened, core.fine(blend.local, ratio)),
+        lst_global=where(sharpened, views.prior[inmost]),
+        lst_local=where(sharpened, views.blend.local[inmost]),
         local_weight=where(sharpened, share),
         residual=where(known, cells(residual[border:-border, border:-border], ratio)),
         lst_uncertainty=where(known, detailed.uncertainty[inner]),

@@ -8,9 +8,9 @@ is left is taken away cell by cell, solving ``mean((T + c)^4) = T_coarse^4`` for
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from lstzoom.kernels.compile import jit
 from lstzoom.kernels.interpolate import add_to_cells, upsample
 
 REACH = 2
@@ -19,7 +19,7 @@ REACH = 2
 NEWTON_STEPS = 4
 
 
-@njit(cache=True, nogil=True)
+@jit
 def radiance_residual(
     fine: NDArray[np.float32], coarse: NDArray[np.float32], ratio: int
 ) -> NDArray[np.float32]:

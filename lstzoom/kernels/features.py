@@ -15,14 +15,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from lstzoom.kernels.interpolate import block_mean, fill_gaps, upsample
+from lstzoom.kernels.compile import jit
+from lstzoom.kernels.interpolate import SHARPNESS_FEATURE, block_mean, cubic_weights, fill_gaps
 from lstzoom.types import FloatArray
 
 SLOPE_BOX = 5
 """Coarse pixels along each side of the box over which a local slope is fitted."""
+
+OFFSET_KELVIN = 273.15
 
 SLOPE_FLOOR = 0.01
 """Spread below which a slope is damped, as a share of the feature's magnitude in the box."""
@@ -48,8 +50,10 @@ def normalised_difference(first: FloatArray, second: FloatArray) -> NDArray[np.f
     -------
     ndarray of float32
     """
-    scale = np.abs(first) + np.abs(second)
-    return ((first - second) / np.where(scale == 0, 1, scale)).astype(np.float32)
+    out = np.empty(first.shape, np.float32)
+    a, b = (np.ascontiguousarray(plane, np.float32).reshape(-1) for plane in (first, second))
+    _difference(a, b, out.reshape(-1))
+    return out
 
 
 def level_features(bands: FloatArray, pairs: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
@@ -66,34 +70,67 @@ def level_features(bands: FloatArray, pairs: tuple[tuple[int, int], ...]) -> NDA
     -------
     ndarray of float32, shape (band + len(pairs), y, x)
     """
-    count = bands.shape[0]
-    out = np.empty((count + len(pairs), *bands.shape[1:]), np.float32)
-    out[:count] = bands
-    for k, (i, j) in enumerate(pairs):
-        out[count + k] = normalised_difference(bands[i], bands[j])
+    out = np.empty((len(bands) + len(pairs), *bands.shape[1:]), np.float32)
+    out[: len(bands)] = bands
+    for k, (i, j) in enumerate(pairs, len(bands)):
+        _difference(out[i].reshape(-1), out[j].reshape(-1), out[k].reshape(-1))
     return out
 
 
+@jit
+def _difference(first: NDArray[np.float32], second: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    for i in range(len(out)):
+        scale = abs(first[i]) + abs(second[i])
+        out[i] = (first[i] - second[i]) / (scale if scale != 0 else np.float32(1.0))
+
+
 @dataclass(frozen=True, slots=True)
-class LocalFit:
-    """Regression of LST on one feature in a box around every coarse pixel.
+class DetailInputs:
+    """What the features of the detail view are made of, on the coarse grid; see `detail_inputs`.
 
     Attributes
     ----------
+    mean
+        float32, shape (F, h, w): block means of the level features.
     slope
-        float32, shape (h, w): kelvin per unit of the feature, 0 without support.
+        float32, shape (F, h, w): of LST on the feature in a box around every coarse pixel, kelvin per unit
+        of the feature, 0 without support.
     residual
-        float32, shape (h, w): kelvin, LST minus the fit at the box's centre.
+        float32, shape (F, h, w): kelvin, LST minus that fit at the box's centre.
     """
 
+    mean: NDArray[np.float32]
     slope: NDArray[np.float32]
     residual: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
-def _local_fit(
+@jit
+def _box_sum(plane: NDArray[np.float64], half: int) -> NDArray[np.float64]:
+    """Sum over a box around every pixel, cut off at the edges; always in the same order."""
+    ny, nx = plane.shape
+    side = 2 * half + 1
+    wide = np.zeros((ny + 2 * half, nx + 2 * half), np.float64)
+    for y in range(ny):
+        for x in range(nx):
+            wide[y + half, x + half] = plane[y, x]
+    out = np.zeros((ny, nx), np.float64)
+    row = np.empty(nx + 2 * half, np.float64)
+    for y in range(ny):
+        for x in range(nx + 2 * half):
+            row[x] = 0.0
+        for i in range(side):
+            for x in range(nx + 2 * half):
+                row[x] += wide[y + i, x]
+        for j in range(side):
+            for x in range(nx):
+                out[y, x] += row[x + j]
+    return out
+
+
+@jit
+def _local_fits(
     lst: NDArray[np.float32],
-    feature: NDArray[np.float32],
+    features: NDArray[np.float32],
     usable: NDArray[np.bool_],
     half: int,
     floor: float,
@@ -101,54 +138,159 @@ def _local_fit(
     residual: NDArray[np.float32],
 ) -> None:
     ny, nx = lst.shape
+    t, use = np.empty((ny, nx), np.float64), np.empty((ny, nx), np.float64)
+    v, vv, tv = np.empty((ny, nx), np.float64), np.empty((ny, nx), np.float64), np.empty((ny, nx), np.float64)
     for y in range(ny):
         for x in range(nx):
-            n = 0
-            st = sv = 0.0
-            for i in range(max(y - half, 0), min(y + half + 1, ny)):
-                for j in range(max(x - half, 0), min(x + half + 1, nx)):
-                    if usable[i, j]:
-                        n += 1
-                        st += lst[i, j]
-                        sv += feature[i, j]
-            if n < 3:
-                slope[y, x] = 0.0
-                residual[y, x] = 0.0
-                continue
-            mt = st / n
-            mv = sv / n
-            cov = var = 0.0
-            for i in range(max(y - half, 0), min(y + half + 1, ny)):
-                for j in range(max(x - half, 0), min(x + half + 1, nx)):
-                    if usable[i, j]:
-                        dv = feature[i, j] - mv
-                        cov += (lst[i, j] - mt) * dv
-                        var += dv * dv
-            damp = n * floor * floor * (mv * mv + var / n)
-            one = cov / (var + damp) if var + damp > 0.0 else 0.0
-            slope[y, x] = one
-            residual[y, x] = lst[y, x] - mt - one * (feature[y, x] - mv)
+            use[y, x] = 1.0 if usable[y, x] else 0.0
+            # Small numbers, so that products lose no digits.
+            t[y, x] = (np.float64(lst[y, x]) - OFFSET_KELVIN) * use[y, x]
+    n, st = _box_sum(use, half), _box_sum(t, half)
+    for k in range(features.shape[0]):
+        for y in range(ny):
+            for x in range(nx):
+                v[y, x] = np.float64(features[k, y, x]) * use[y, x]
+                vv[y, x] = v[y, x] * v[y, x]
+                tv[y, x] = t[y, x] * v[y, x]
+        sv, svv, stv = _box_sum(v, half), _box_sum(vv, half), _box_sum(tv, half)
+        for y in range(ny):
+            for x in range(nx):
+                c = n[y, x]
+                if c < 3.0:
+                    slope[k, y, x] = 0.0
+                    residual[k, y, x] = 0.0
+                    continue
+                mt, mv = st[y, x] / c, sv[y, x] / c
+                var = max(svv[y, x] - sv[y, x] * mv, 0.0)
+                damped = var + c * floor * floor * (mv * mv + var / c)
+                one = (stv[y, x] - st[y, x] * mv) / damped if damped > 0.0 else 0.0
+                slope[k, y, x] = one
+                here = np.float64(lst[y, x]) - OFFSET_KELVIN
+                residual[k, y, x] = here - mt - one * (np.float64(features[k, y, x]) - mv)
 
 
-def local_fit(lst: FloatArray, feature: FloatArray, usable: NDArray[np.bool_]) -> LocalFit:
-    """Fit LST on one feature in the `SLOPE_BOX` around every coarse pixel.
+def detail_inputs(
+    levels: NDArray[np.float32], lst: NDArray[np.float32], usable: NDArray[np.bool_], ratio: int
+) -> DetailInputs:
+    """Aggregate level features and fit LST on each in the `SLOPE_BOX` around every coarse pixel.
 
     Parameters
     ----------
+    levels
+        float32, shape (F, h * ratio, w * ratio), gaps filled.
     lst
         float32, shape (h, w), kelvin, gaps filled.
-    feature
-        float32, shape (h, w), gaps filled.
     usable
-        bool, shape (h, w): the pixels that the fit may use.
+        bool, shape (h, w): the pixels that the fits may use.
+    ratio
+        Fine pixels per coarse pixel.
 
     Returns
     -------
-    LocalFit
+    DetailInputs
     """
-    slope, residual = np.empty(lst.shape, np.float32), np.empty(lst.shape, np.float32)
-    _local_fit(lst, feature, usable, SLOPE_BOX // 2, SLOPE_FLOOR, slope, residual)
-    return LocalFit(slope, residual)
+    mean = np.empty((len(levels), *lst.shape), np.float32)
+    for k in range(len(levels)):
+        mean[k] = block_mean(levels[k], ratio)
+    slope, residual = np.empty_like(mean), np.empty_like(mean)
+    _local_fits(np.ascontiguousarray(lst), mean, usable, SLOPE_BOX // 2, SLOPE_FLOOR, slope, residual)
+    return DetailInputs(mean, slope, residual)
+
+
+@jit
+def _stretch(
+    planes: NDArray[np.float32],
+    k: int,
+    y: int,
+    first: int,
+    last: int,
+    ratio: int,
+    up: NDArray[np.float32],
+    start: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    row: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Cubic convolution of one plane along one fine row, for coarse columns from `first` to `last`."""
+    ny, nx = planes.shape[1:]
+    a, b = planes[k, min(max(y, 0), ny - 1)], planes[k, min(max(y + 1, 0), ny - 1)]
+    c, d = planes[k, min(max(y + 2, 0), ny - 1)], planes[k, min(max(y + 3, 0), ny - 1)]
+    for x in range(max(first - 3, 0), min(last + 4, nx)):
+        row[x] = up[0] * a[x] + up[1] * b[x] + up[2] * c[x] + up[3] * d[x]
+    for q in range(ratio):
+        w0, w1, w2, w3 = weight[q, 0], weight[q, 1], weight[q, 2], weight[q, 3]
+        s = start[q]
+        for x in range(first, last):
+            i = x + s
+            if i >= 0 and i + 3 < nx:
+                value = w0 * row[i] + w1 * row[i + 1] + w2 * row[i + 2] + w3 * row[i + 3]
+            else:
+                value = w0 * row[min(max(i, 0), nx - 1)] + w1 * row[min(max(i + 1, 0), nx - 1)]
+                value = value + w2 * row[min(max(i + 2, 0), nx - 1)]
+                value = value + w3 * row[min(max(i + 3, 0), nx - 1)]
+            out[(x - first) * ratio + q] = value
+
+
+@jit
+def detail_line(
+    levels: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    slope: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    lst_line: NDArray[np.float32],
+    line: int,
+    first: int,
+    last: int,
+    ratio: int,
+    start: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    row: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Features of the detail view along fine row `line`, for the coarse columns from `first` to `last`.
+
+    `out` has shape (4 F + 1, fine pixels), `row` is working memory of one coarse row.
+    """
+    count = levels.shape[0]
+    y, p = line // ratio, line % ratio
+    n = (last - first) * ratio
+    above = y + start[p]
+    for k in range(count):
+        _stretch(mean, k, above, first, last, ratio, weight[p], start, weight, row, out[k])
+        _stretch(slope, k, above, first, last, ratio, weight[p], start, weight, row, out[2 * count + k])
+        _stretch(residual, k, above, first, last, ratio, weight[p], start, weight, row, out[3 * count + k])
+        for i in range(n):
+            level = levels[k, line, first * ratio + i]
+            detail = level - out[k, i]
+            out[k, i] = detail
+            out[count + k, i] = level
+            out[2 * count + k, i] *= detail
+    for i in range(n):
+        out[4 * count, i] = lst_line[i]
+
+
+@jit
+def _detail_planes(
+    levels: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    slope: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    lst_fine: NDArray[np.float32],
+    ratio: int,
+    start: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    nx = mean.shape[2]
+    row = np.empty(nx, np.float32)
+    strip = np.empty((out.shape[0], out.shape[2]), np.float32)
+    for line in range(out.shape[1]):
+        detail_line(
+            levels, mean, slope, residual, lst_fine[line], line, 0, nx, ratio, start, weight, row, strip
+        )
+        for k in range(out.shape[0]):
+            for x in range(out.shape[2]):
+                out[k, line, x] = strip[k, x]
 
 
 def detail_features(
@@ -180,16 +322,13 @@ def detail_features(
     -------
     ndarray of float32, shape (4 F + 1, h * ratio, w * ratio)
     """
-    count = levels.shape[0]
-    out = np.empty((detail_count(count), *lst_fine.shape), np.float32)
-    out[count : 2 * count] = levels
-    out[4 * count] = lst_fine
-    for k in range(count):
-        coarse = block_mean(levels[k], ratio)
-        fit = local_fit(lst, coarse, usable)
-        np.subtract(levels[k], upsample(coarse, ratio), out=out[k])
-        np.multiply(out[k], upsample(fit.slope, ratio), out=out[2 * count + k])
-        out[3 * count + k] = upsample(fit.residual, ratio)
+    given = detail_inputs(levels, lst, usable, ratio)
+    out = np.empty((detail_count(len(levels)), *lst_fine.shape), np.float32)
+    start, weight = cubic_weights(ratio, SHARPNESS_FEATURE)
+    _detail_planes(
+        np.ascontiguousarray(levels), given.mean, given.slope, given.residual, np.ascontiguousarray(lst_fine),
+        ratio, start, weight, out,
+    )  # fmt: skip
     return out
 
 
@@ -199,7 +338,11 @@ def detail_count(levels: int) -> int:
 
 
 def filled_levels(
-    bands: FloatArray, mean: FloatArray, pairs: tuple[tuple[int, int], ...], ratio: int
+    bands: FloatArray,
+    mean: FloatArray,
+    whole: NDArray[np.bool_],
+    pairs: tuple[tuple[int, int], ...],
+    ratio: int,
 ) -> NDArray[np.float32]:
     """Level features at the fine resolution without gaps.
 
@@ -212,6 +355,8 @@ def filled_levels(
         float32, shape (band, h * ratio, w * ratio), NaN where missing.
     mean
         float32, shape (band, h, w): mean of the valid fine pixels, NaN without any.
+    whole
+        bool, shape (h, w): no fine pixel is missing in any band.
     pairs
         Pairs of band indices for normalised differences.
     ratio
@@ -222,8 +367,8 @@ def filled_levels(
     ndarray of float32, shape (band + len(pairs), h * ratio, w * ratio)
     """
     filled = bands
-    if not np.isfinite(bands).all():
-        filled = bands.copy()
+    if not whole.all():
+        filled = np.array(bands)
         for plane, coarse in zip(filled, mean, strict=True):
             gaps = ~np.isfinite(plane)
             if gaps.any():

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lstzoom.kernels.aggregate import area_mean
+from lstzoom.kernels.compile import jit
 
 REACH = 2
 """Coarse pixels that blurred reflectance depends on, to each side."""
@@ -74,10 +74,11 @@ def blur(bands: NDArray[np.float32], sigma: float, ratio: int) -> NDArray[np.flo
     """
     if sigma <= 0:
         return bands
-    out = np.empty_like(bands)
+    out = np.empty(bands.shape, np.float32)
+    weights = taps(sigma, ratio, 1)
     for plane, into in zip(bands, out, strict=True):
-        into[...] = _convolve(plane, taps(sigma, ratio, 1), 1)
-        into[~np.isfinite(plane)] = np.nan
+        _convolve(plane, weights, 1, into)
+        _keep_missing(plane, into)
     return out
 
 
@@ -103,51 +104,132 @@ def taps(sigma: float, ratio: int, box: int) -> NDArray[np.float32]:
     return np.asarray(np.convolve(gauss / gauss.sum(), np.full(box, 1.0 / box)), np.float32)
 
 
-@njit(cache=True, nogil=True)
-def _convolve(plane: NDArray[np.float32], weights: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+@jit
+def _convolve(
+    plane: NDArray[np.float32], weights: NDArray[np.float32], stride: int, out: NDArray[np.float32]
+) -> None:
     """Mean of the valid pixels under the weights, along x and then along y, at every `stride`-th pixel."""
     reach = (len(weights) - stride) // 2
     ny, nx = plane.shape
     wide = np.empty((ny, nx // stride), np.float32)
+    spans = np.empty((ny, 2), np.int64)
     for y in range(ny):
-        wide[y] = _along(plane[y : y + 1], weights, stride, reach)[0]
-    out = np.empty((ny // stride, nx // stride), np.float32)
+        _along(plane[y], weights, stride, reach, wide[y])
+        spans[y] = _span(wide[y])
     for y in range(ny // stride):
         first = y * stride - reach
         low, high = max(first, 0), min(first + len(weights), ny)
-        out[y] = _across(wide[low:high], weights[low - first : high - first])
-    return out
+        _across(wide[low:high], weights[low - first : high - first], spans[low:high], out[y])
 
 
-@njit(cache=True, nogil=True)
+@jit
+def _keep_missing(plane: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            out[y, x] = out[y, x] if np.isfinite(plane[y, x]) else np.float32(np.nan)
+
+
+@jit
+def _span(row: NDArray[np.float32]) -> tuple[int, int]:
+    """Where the finite pixels of a row begin and end if there are no others between, else -1 and -1.
+
+    Most rows are finite but for the outside of the scene, and can be handled without a look at each pixel.
+    """
+    low, high = 0, len(row)
+    while low < high and not np.isfinite(row[low]):
+        low += 1
+    while high > low and not np.isfinite(row[high - 1]):
+        high -= 1
+    missing = 0
+    for x in range(low, high):
+        missing += int(not np.isfinite(row[x]))
+    return (low, high) if missing == 0 else (-1, -1)
+
+
+@jit
+def _add(source: NDArray[np.float32], weight: np.float32, out: NDArray[np.float32]) -> None:
+    for x in range(len(out)):
+        out[x] += weight * source[x]
+
+
+@jit
 def _along(
-    row: NDArray[np.float32], weights: NDArray[np.float32], stride: int, reach: int
-) -> NDArray[np.float32]:
-    """Weighted mean along one row, laid out so that `_across` does the work."""
-    n = row.shape[1]
-    columns = n // stride
-    moved = np.full((len(weights), columns), np.float32(np.nan))
+    row: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    stride: int,
+    reach: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Weighted mean along one row, over pixels that are finite; NaN where none is."""
+    columns = len(out)
+    begin, end = _span(row)
+    # From `low` to `high` all pixels under the weights are finite, and the weights add up to the same sum.
+    low = min(-(-(max(begin, 0) + reach) // stride), columns)
+    high = min(max((end - len(weights) + reach) // stride + 1, low), columns)
+    whole = np.float32(0.0)
     for t in range(len(weights)):
-        for x in range(columns):
-            at = x * stride - reach + t
-            if 0 <= at < n:
-                moved[t, x] = row[0, at]
-    return _across(moved, weights).reshape(1, columns)
+        whole += weights[t]
+    inner = out[low:high]
+    inner[:] = 0.0
+    for t in range(len(weights)):
+        first = low * stride - reach + t
+        if len(inner) == 0:
+            break
+        if stride == 1:
+            _add(row[first : first + len(inner)], weights[t], inner)
+        else:
+            for x in range(len(inner)):
+                inner[x] += weights[t] * row[first + x * stride]
+    for x in range(len(inner)):
+        inner[x] /= whole
+    for x in range(columns):
+        if x < low or x >= high:
+            out[x] = _sparse_mean(row, weights, x * stride - reach)
 
 
-@njit(cache=True, nogil=True)
-def _across(rows: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weighted mean of rows, over those that are finite; NaN where none is."""
-    n = rows.shape[1]
-    total, weight = np.zeros(n, np.float32), np.zeros(n, np.float32)
+@jit
+def _sparse_mean(row: NDArray[np.float32], weights: NDArray[np.float32], start: int) -> np.float32:
+    total = weight = np.float32(0.0)
+    for t in range(len(weights)):
+        i = start + t
+        if i >= 0 and i < len(row) and np.isfinite(row[i]):
+            total += weights[t] * row[i]
+            weight += weights[t]
+    return np.float32(total / weight) if weight > 0 else np.float32(np.nan)
+
+
+@jit
+def _across(
+    rows: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    spans: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None:
+    """Weighted mean of rows, over pixels that are finite; NaN where none is."""
+    begin, end = spans[0]
+    alike = begin >= 0
     for t in range(rows.shape[0]):
-        for x in range(n):
+        alike = alike and spans[t, 0] == begin and spans[t, 1] == end
+    if alike:
+        out[:] = np.nan
+        inner = out[begin:end]
+        inner[:] = 0.0
+        whole = np.float32(0.0)
+        for t in range(rows.shape[0]):
+            whole += weights[t]
+            _add(rows[t, begin:end], weights[t], inner)
+        for x in range(len(inner)):
+            inner[x] /= whole
+        return
+    out[:] = 0.0
+    weight = np.zeros(len(out), np.float32)
+    for t in range(rows.shape[0]):
+        for x in range(len(out)):
             known = np.isfinite(rows[t, x])
-            total[x] += weights[t] * rows[t, x] if known else np.float32(0.0)
+            out[x] += weights[t] * rows[t, x] if known else np.float32(0.0)
             weight[x] += weights[t] if known else np.float32(0.0)
-    for x in range(n):
-        total[x] = total[x] / weight[x] if weight[x] > 0 else np.float32(np.nan)
-    return total
+    for x in range(len(out)):
+        out[x] = out[x] / weight[x] if weight[x] > 0 else np.float32(np.nan)
 
 
 def agreement(
@@ -188,7 +270,9 @@ def agreement(
 def _footprint_mean(plane: NDArray[np.float32], sigma: float, ratio: int) -> NDArray[np.float32]:
     """Mean over each coarse pixel of the blurred plane."""
     weights = taps(sigma, ratio, ratio) if sigma > 0 else np.full(ratio, 1 / ratio, np.float32)
-    return _convolve(np.ascontiguousarray(plane), weights, ratio)
+    out = np.empty((plane.shape[0] // ratio, plane.shape[1] // ratio), np.float32)
+    _convolve(np.ascontiguousarray(plane), weights, ratio, out)
+    return out
 
 
 def _unexplained(

@@ -8,14 +8,15 @@ averaged over the window and floored, and the windows' tents smooth the weight i
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from lstzoom.kernels.compile import jit
 
 ERROR_FLOOR = 0.01
 """Kelvin squared, added to both mean squared errors: two perfect models share the pixel."""
 
 
-@njit(cache=True, nogil=True)
+@jit
 def local_weight(
     target: NDArray[np.float32], local: NDArray[np.float32], world: NDArray[np.float32]
 ) -> float:

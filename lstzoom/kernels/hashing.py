@@ -9,9 +9,9 @@ whether a tree has seen a pixel is one bit of the pixel's hash.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from lstzoom.kernels.compile import jit
 from lstzoom.types import YX
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -22,7 +22,7 @@ MAX_TREES = 64
 """Bags are bits of a 64-bit hash, so a forest has at most as many trees."""
 
 
-@njit(cache=True, nogil=True)
+@jit
 def mix(value: np.uint64) -> np.uint64:
     """Finalise a 64-bit state (the finaliser of Steele, Lea & Flood 2014, SplitMix)."""
     value = (value ^ (value >> np.uint64(30))) * _MIX_1
@@ -30,7 +30,7 @@ def mix(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@jit
 def pixel_hash(seed: np.uint64, stream: np.uint64, y: int, x: int) -> np.uint64:
     """Hash one coarse pixel: 64 independent bits for each seed, stream and position."""
     state = mix(seed + _GOLDEN)
@@ -39,7 +39,7 @@ def pixel_hash(seed: np.uint64, stream: np.uint64, y: int, x: int) -> np.uint64:
     return mix(state ^ (np.uint64(np.int64(x)) * _MIX_2 + np.uint64(2)))
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _hash_block(
     seed: np.uint64, stream: np.uint64, y0: int, x0: int, height: int, width: int
 ) -> NDArray[np.uint64]:

@@ -9,9 +9,9 @@ cell, so that the plain mean of each block is the coarse value again. Reach: `RE
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from lstzoom.kernels.compile import jit
 from lstzoom.types import FloatArray
 
 SHARPNESS_FEATURE = -0.5
@@ -51,7 +51,7 @@ def cubic_weights(ratio: int, sharpness: float) -> tuple[NDArray[np.int64], NDAr
     return start, (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _upsample(
     coarse: NDArray[np.float32],
     ratio: int,
@@ -115,7 +115,7 @@ def upsample(coarse: FloatArray, ratio: int, *, sharpness: float = SHARPNESS_FEA
     return out
 
 
-@njit(cache=True, nogil=True)
+@jit
 def block_mean(fine: NDArray[np.float32], ratio: int) -> NDArray[np.float32]:
     """Plain mean of every ``ratio x ratio`` block of a plane without gaps; float64 inside."""
     ny, nx = fine.shape[0] // ratio, fine.shape[1] // ratio
@@ -133,7 +133,7 @@ def block_mean(fine: NDArray[np.float32], ratio: int) -> NDArray[np.float32]:
     return out
 
 
-@njit(cache=True, nogil=True)
+@jit
 def add_to_cells(fine: NDArray[np.float32], coarse: NDArray[np.float32], ratio: int) -> None:
     """Add to every fine pixel, in place, the value of the coarse pixel that holds it."""
     ny, nx = coarse.shape
@@ -173,7 +173,7 @@ def interpolate(coarse: FloatArray, ratio: int) -> NDArray[np.float32]:
     return fine
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _fill_once(values: NDArray[np.float32]) -> NDArray[np.float32]:
     ny, nx = values.shape
     out = values.copy()

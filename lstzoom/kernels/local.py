@@ -11,24 +11,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lstzoom.kernels.amplitude import amplitude_of
+from lstzoom.kernels.compile import jit
 from lstzoom.kernels.fuse import local_weight
 from lstzoom.kernels.trees import (
     TreeSettings,
     add_tree,
     bag,
     closed,
+    closed_forest,
     features_per_split,
     grow_tree,
     node_capacity,
-    predict_row,
 )
 from lstzoom.kernels.windows import Span, tent
+from lstzoom.types import YX
 
-LOCAL_BINS = 64
+LOCAL_BINS = 48
 """Equal bins between the extremes of a window: enough for its shallow trees."""
 
 
@@ -82,7 +83,7 @@ class Coarse:
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """Tent-blended sums over the windows of a block's core, at the fine resolution.
+    """Tent-blended sums over the windows of a region, at the fine resolution.
 
     Attributes
     ----------
@@ -96,8 +97,6 @@ class Blend:
         Factor for the detail of `fused`.
     reliability : ndarray of float32, shape (y, x)
         Squared out-of-bag correlation of detail, 0 to 1.
-    error : ndarray of float32, shape (y, x)
-        Mean squared out-of-bag error of `fused`, kelvin squared.
     """
 
     local: NDArray[np.float32]
@@ -105,10 +104,9 @@ class Blend:
     weight: NDArray[np.float32]
     amplitude: NDArray[np.float32]
     reliability: NDArray[np.float32]
-    error: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _gather(
     levels: NDArray[np.float32],
     trainable: NDArray[np.bool_],
@@ -117,7 +115,7 @@ def _gather(
     x0: int,
     x1: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Rows of a window's samples, and for each pixel of the window its row or -1."""
+    """Features of a window's samples, shape (F, n), and for each pixel of the window its sample or -1."""
     place = np.full((y1 - y0, x1 - x0), -1, np.int32)
     n = 0
     for y in range(y0, y1):
@@ -125,17 +123,17 @@ def _gather(
             if trainable[y, x]:
                 place[y - y0, x - x0] = n
                 n += 1
-    rows = np.empty((n, levels.shape[0]), np.float32)
+    columns = np.empty((levels.shape[0], n), np.float32)
     for k in range(levels.shape[0]):
         for y in range(y0, y1):
             for x in range(x0, x1):
                 i = place[y - y0, x - x0]
                 if i >= 0:
-                    rows[i, k] = levels[k, y, x]
-    return rows, place
+                    columns[k, i] = levels[k, y, x]
+    return columns, place
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _take(plane: NDArray, place: NDArray[np.int32], y0: int, x0: int, n: int) -> NDArray:  # type: ignore[type-arg]
     out = np.empty(n, plane.dtype)
     for y in range(place.shape[0]):
@@ -145,34 +143,36 @@ def _take(plane: NDArray, place: NDArray[np.int32], y0: int, x0: int, n: int) ->
     return out
 
 
-@njit(cache=True, nogil=True)
-def _linear_bins(rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    n, features = rows.shape
-    binned = np.zeros((n, features), np.uint8)
-    edges = np.empty((features, LOCAL_BINS - 1), np.float32)
+@jit
+def _linear_bins(columns: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    features, n = columns.shape
+    codes = np.zeros((features, n), np.uint8)
+    # The last edge stands above everything, so that no code needs a limit.
+    edges = np.full((features, LOCAL_BINS), np.float32(np.inf))
     for k in range(features):
-        low = high = rows[0, k]
+        low = high = columns[k, 0]
         for i in range(n):
-            low = min(low, rows[i, k])
-            high = max(high, rows[i, k])
+            low = min(low, columns[k, i])
+            high = max(high, columns[k, i])
         step = (np.float64(high) - low) / LOCAL_BINS
+        if not step > 0.0:
+            continue
         for b in range(LOCAL_BINS - 1):
             edges[k, b] = low + step * (b + 1)
+        scale = 1.0 / step
         for i in range(n):
-            b = int((np.float64(rows[i, k]) - low) / step) if step > 0.0 else 0
-            b = min(max(b, 0), LOCAL_BINS - 1)
+            value = columns[k, i]
+            b = min(int((np.float64(value) - low) * scale), LOCAL_BINS - 1)
             # The rule of prediction is `value <= threshold`; rounding must not break it.
-            while b > 0 and rows[i, k] <= edges[k, b - 1]:
-                b -= 1
-            while b < LOCAL_BINS - 1 and rows[i, k] > edges[k, b]:
-                b += 1
-            binned[i, k] = b
-    return binned, edges
+            b += int(value > edges[k, b])
+            b -= int(b > 0 and value <= edges[k, b - 1])
+            codes[k, i] = b
+    return codes, edges[:, : LOCAL_BINS - 1]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _forest(
-    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
     target: NDArray[np.float32],
     weight: NDArray[np.float32],
     bits: NDArray[np.uint64],
@@ -185,78 +185,76 @@ def _forest(
     value: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Grow a window's forest into the given arrays; return its out-of-bag predictions."""
-    binned, edges = _linear_bins(rows)
-    trees = feature.shape[0]
-    total = np.zeros(len(target), np.float32)
-    count = np.zeros(len(target), np.int32)
-    for t in range(trees):
+    codes, edges = _linear_bins(columns)
+    n = len(target)
+    total, count = np.zeros(n, np.float32), np.zeros(n, np.int32)
+    node = np.empty(n, np.uint32)
+    for t in range(feature.shape[0]):
         inside = bag(bits, t)
         if len(inside) == 0:
-            inside = np.arange(len(target)).astype(np.int32)
+            inside = np.arange(n).astype(np.int32)
         grow_tree(
-            binned, edges, target, weight, inside, max_depth, min_leaf, take, np.uint64(t),
+            codes, edges, target, weight, inside, max_depth, min_leaf, take, np.uint64(t),
             feature[t], threshold[t], left[t], value[t],
         )  # fmt: skip
-        for i in range(len(target)):
+        limit, child, depth = closed(threshold[t], left[t])
+        column = feature[t].astype(np.uint32)
+        for i in range(n):
+            node[i] = 0
+        for _ in range(depth):
+            for i in range(n):
+                k = node[i]
+                node[i] = child[k] + np.uint32(columns[column[k], i] > limit[k])
+        for i in range(n):
             if not (bits[i] >> np.uint64(t)) & np.uint64(1):
-                total[i] += predict_row(rows[i], feature[t], threshold[t], left[t], value[t])
+                total[i] += value[t, node[i]]
                 count[i] += 1
-    for i in range(len(target)):
+    for i in range(n):
         total[i] = total[i] / count[i] if count[i] else np.nan
     return total
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _add_window(
     planes: NDArray[np.float32],
     prior_fine: NDArray[np.float32],
+    skip: int,
+    corner: tuple[int, int],
     tent_y: NDArray[np.float32],
     tent_x: NDArray[np.float32],
-    y0: int,
-    x0: int,
     trained: bool,  # noqa: FBT001  (compiled code takes positions)
     share: float,
-    figures: tuple[float, float, float],
     feature: NDArray[np.int16],
     threshold: NDArray[np.float32],
     left: NDArray[np.int32],
     value: NDArray[np.float32],
     sums: NDArray[np.float32],
 ) -> None:
-    """Predict a window's fine pixels and add everything to the block, weighted by the tent."""
+    """Predict a window's fine pixels and add local and fused prediction, weighted by the tent."""
     trees = feature.shape[0]
     n = len(tent_x)
-    limit, child = np.empty_like(threshold), np.empty(left.shape, np.uint32)
-    column = feature.astype(np.uint32)
-    depth = np.empty(trees, np.int64)
-    if trained:
-        for t in range(trees):
-            limit[t], child[t], depth[t] = closed(threshold[t], left[t])
+    column, limit, child, depth = closed_forest(feature, threshold, left)
     rows = np.empty((n, planes.shape[0]), np.float32)
     node, total = np.empty(n, np.uint32), np.empty(n, np.float64)
     for i in range(len(tent_y)):
-        y = y0 + i
+        y, x0 = corner[0] + i, corner[1]
         if trained:
             for k in range(planes.shape[0]):
                 for j in range(n):
-                    rows[j, k] = planes[k, y, x0 + j]
-            total[:] = 0.0
+                    rows[j, k] = planes[k, y + skip, x0 + j + skip]
+            for j in range(n):
+                total[j] = 0.0
             for t in range(trees):
                 add_tree(rows, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
         for j in range(n):
-            x = x0 + j
             w = tent_y[i] * tent_x[j]
-            world = prior_fine[y, x]
+            world = prior_fine[y, x0 + j]
             local = np.float32(total[j] / trees) if trained else world
-            sums[0, y, x] += w * local
-            sums[1, y, x] += w * (share * local + (1.0 - share) * world)
-            sums[2, y, x] += w * share
-            sums[3, y, x] += w * figures[0]
-            sums[4, y, x] += w * figures[1]
-            sums[5, y, x] += w * figures[2]
+            sums[0, y, x0 + j] += w * local
+            sums[1, y, x0 + j] += w * (share * local + (1.0 - share) * world)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _window(
     levels: NDArray[np.float32],
     lst: NDArray[np.float32],
@@ -266,6 +264,7 @@ def _window(
     prior: NDArray[np.float32],
     planes: NDArray[np.float32],
     prior_fine: NDArray[np.float32],
+    skip: int,
     box: tuple[int, int, int, int],
     corner: tuple[int, int],
     tent_y: NDArray[np.float32],
@@ -279,12 +278,12 @@ def _window(
     left: NDArray[np.int32],
     value: NDArray[np.float32],
     sums: NDArray[np.float32],
-) -> None:
+) -> tuple[float, float, float]:
+    """Fit and use one window; return its share, amplitude and reliability."""
     y0, y1, x0, x1 = box
-    rows, place = _gather(levels, trainable, y0, y1, x0, x1)
-    n = rows.shape[0]
-    share = 0.0
-    figures = (0.0, 0.0, 0.0)
+    columns, place = _gather(levels, trainable, y0, y1, x0, x1)
+    n = columns.shape[1]
+    share = amplitude = reliability = 0.0
     trained = n >= min_samples
     if n > 0:
         target = _take(lst, place, y0, x0, n)
@@ -292,7 +291,7 @@ def _window(
         fused = world.copy()
         if trained:
             own = _forest(
-                rows, target, _take(weight, place, y0, x0, n), _take(bits, place, y0, x0, n),
+                columns, target, _take(weight, place, y0, x0, n), _take(bits, place, y0, x0, n),
                 max_depth, min_leaf, take, feature, threshold, left, value,
             )  # fmt: skip
             share = local_weight(target, own, world)
@@ -300,11 +299,30 @@ def _window(
                 # A sample that all trees have seen stays NaN and is left out of the amplitude: the
                 # global prediction in its place would look like detail.
                 fused[i] = share * own[i] + (1.0 - share) * world[i]
-        figures = amplitude_of(target, fused, place)
+        amplitude, reliability = amplitude_of(target, fused, place)
     _add_window(
-        planes, prior_fine, tent_y, tent_x, corner[0], corner[1], trained, share, figures,
+        planes, prior_fine, skip, corner, tent_y, tent_x, trained, share,
         feature, threshold, left, value, sums,
     )  # fmt: skip
+    return share, amplitude, reliability
+
+
+@jit
+def _spread(
+    figure: NDArray[np.float64],
+    tent_y: NDArray[np.float32],
+    first_x: int,
+    tent_x: NDArray[np.float32],
+    first_y: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Add one figure of each of three kinds to the pixels of a window, weighted by the tent."""
+    for k in range(len(figure)):
+        for i in range(len(tent_y)):
+            line = out[k, first_y + i]
+            w = np.float32(figure[k] * tent_y[i])
+            for j in range(len(tent_x)):
+                line[first_x + j] += w * tent_x[j]
 
 
 def blend_windows(
@@ -313,21 +331,25 @@ def blend_windows(
     prior_fine: NDArray[np.float32],
     rows: list[Span],
     columns: list[Span],
+    corner: YX,
     ratio: int,
     settings: LocalSettings,
 ) -> Blend:
-    """Fit and use all windows of a block.
+    """Fit and use all windows of a region.
 
     Parameters
     ----------
     coarse
         The block on the coarse grid, halo included.
     planes
-        float32, shape (F, h * ratio, w * ratio): level features at the fine resolution.
+        float32, shape (F, (h + 2 s) * ratio, (w + 2 s) * ratio): level features at the fine resolution, of
+        the region and any `s` coarse pixels around it.
     prior_fine
-        float32, shape (h * ratio, w * ratio): prediction of the global model, kelvin.
+        float32, shape (h * ratio, w * ratio): prediction of the global model in the region, kelvin.
     rows, columns
         Windows along each axis, from `lstzoom.kernels.windows.spans`.
+    corner
+        Coarse pixel of the block at which the region begins.
     ratio
         Fine pixels per coarse pixel.
     settings
@@ -336,7 +358,7 @@ def blend_windows(
     Returns
     -------
     Blend
-        Valid inside what `rows` and `columns` predict, zero elsewhere.
+        Of the region, where `rows` and `columns` predict it, zero elsewhere.
     """
     trees = settings.trees
     side = 2 * (settings.stride + settings.extension)
@@ -345,18 +367,22 @@ def blend_windows(
     threshold = np.zeros((trees.trees, capacity), np.float32)
     left = np.full((trees.trees, capacity), -1, np.int32)
     value = np.zeros((trees.trees, capacity), np.float32)
-    sums = np.zeros((6, *prior_fine.shape), np.float32)
+    sums = np.zeros((2, *prior_fine.shape), np.float32)
+    spread = np.zeros((3, *prior_fine.shape), np.float32)
     take = features_per_split(len(planes), trees)
+    skip = (planes.shape[1] - prior_fine.shape[0]) // 2
     for row in rows:
         tent_y = tent(row, ratio, stride=settings.stride)
         for column in columns:
-            _window(
+            tent_x = tent(column, ratio, stride=settings.stride)
+            y, x = (row.predict.start - corner.y) * ratio, (column.predict.start - corner.x) * ratio
+            figures = _window(
                 coarse.levels, coarse.lst, coarse.trainable, coarse.weight, coarse.bits, coarse.prior,
-                planes, prior_fine,
+                planes, prior_fine, skip,
                 (row.train.start, row.train.stop, column.train.start, column.train.stop),
-                (row.predict.start * ratio, column.predict.start * ratio),
-                tent_y, tent(column, ratio, stride=settings.stride),
+                (y, x), tent_y, tent_x,
                 trees.max_depth, trees.min_leaf, settings.min_samples, take,
                 feature, threshold, left, value, sums,
             )  # fmt: skip
-    return Blend(*sums)
+            _spread(np.array(figures), tent_y, x, tent_x, y, spread)
+    return Blend(sums[0], sums[1], *spread)

@@ -20,10 +20,10 @@ from itertools import combinations
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter
 
+from lstzoom.kernels.compile import jit
 from lstzoom.types import YX
 
 WINDOW: Final = 10
@@ -203,7 +203,7 @@ def _edges(core: slice, origin: int) -> NDArray[np.int64]:
     return np.asarray([start, *inner, stop], np.int64) - origin
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _moving_mean(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Mean of the valid pixels of the square that begins at each pixel; NaN where less than half is valid."""
     ny, nx = plane.shape
@@ -229,7 +229,7 @@ def _moving_mean(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return out
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _high_pass(plane: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     """Value minus the mean of the 3 x 3 values a stride apart; NaN where it or too many are missing."""
     ny, nx = plane.shape
@@ -250,7 +250,7 @@ def _high_pass(plane: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     return out
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _search(
     passed: NDArray[np.float32],
     target: NDArray[np.float32],
@@ -292,7 +292,7 @@ def _search(
     return windows
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _rows_of(known: NDArray[np.bool_], top: int, bottom: int, left: int, right: int) -> NDArray[np.int64]:
     """Coarse pixels of a window that are known."""
     found = np.empty(((bottom - top) * (right - left), 2), np.int64)
@@ -306,7 +306,7 @@ def _rows_of(known: NDArray[np.bool_], top: int, bottom: int, left: int, right: 
     return found[:n]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _left_over(features: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """Sum of squares that a ridge regression leaves over, by Cholesky's decomposition."""
     count = len(features)

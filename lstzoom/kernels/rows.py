@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstzoom.errors import UnitsError
-from lstzoom.kernels.aggregate import area_mean, area_std
+from lstzoom.kernels.aggregate import area_mean, cell_statistics
 from lstzoom.kernels.features import band_pairs, detail_features, level_features, normalised_difference
 from lstzoom.kernels.hashing import hash_block, hash_cells
 from lstzoom.kernels.homogeneity import coefficient_of_variation, sample_weight
@@ -69,7 +69,7 @@ class Rows:
         """Count the rows."""
         return len(self.key)
 
-    def take(self, index: NDArray[np.generic]) -> Rows:
+    def take(self, index: NDArray[np.generic] | slice) -> Rows:
         """Select rows."""
         return Rows(*(getattr(self, field.name)[index] for field in fields(self)))
 
@@ -94,12 +94,16 @@ class CoarseBlock:
         LST valid and every fine pixel of every band valid.
     weight : ndarray of float32, shape (h, w)
         Falls with heterogeneity; 0 where not trainable.
+    whole, varies : ndarray of bool, shape (h, w)
+        No fine pixel of any band is missing; some band varies inside the coarse pixel.
     """
 
     mean: NDArray[np.float32]
     lst: NDArray[np.float32]
     trainable: NDArray[np.bool_]
     weight: NDArray[np.float32]
+    whole: NDArray[np.bool_]
+    varies: NDArray[np.bool_]
 
 
 def require_kelvin(lst: FloatArray) -> None:
@@ -182,12 +186,11 @@ def aggregate_block(bands: FloatArray, lst: FloatArray, ratio: int, *, cv_thresh
     -------
     CoarseBlock
     """
-    mean = area_mean(bands, ratio, min_valid=0.0)
-    whole = area_mean(np.isfinite(bands).all(axis=0).astype(np.float32), ratio) == 1.0
-    trainable = whole & np.isfinite(lst)
-    cv = coefficient_of_variation(mean, area_std(bands, ratio, min_valid=0.0))
-    weight = np.where(trainable, sample_weight(cv, cv_threshold=cv_threshold), 0.0)
-    return CoarseBlock(mean, np.asarray(lst, np.float32), trainable, weight.astype(np.float32))
+    cell = cell_statistics(bands, ratio)
+    trainable = cell.whole & np.isfinite(lst)
+    cv = coefficient_of_variation(cell.mean, cell.std)
+    weight = np.where(trainable, sample_weight(cv, cv_threshold=cv_threshold), 0.0).astype(np.float32)
+    return CoarseBlock(cell.mean, np.asarray(lst, np.float32), trainable, weight, cell.whole, cell.varies)
 
 
 def stratum_of(lst: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -12,15 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lstzoom.errors import ConfigError
+from lstzoom.kernels.compile import jit
 from lstzoom.kernels.hashing import MAX_TREES, mix
 
 MAX_BINS = 255
 
-_STRIP = 256
+STRIP = 256
 """Pixels that one tree handles before the next tree is read: both then stay in the cache."""
 
 
@@ -102,13 +102,15 @@ def bin_edges(rows: NDArray[np.float32], max_bins: int = MAX_BINS) -> NDArray[np
         Ascending thresholds, padded with +inf.
     """
     edges = np.full((rows.shape[1], max_bins - 1), np.inf, np.float32)
+    steps = np.floor(np.linspace(0, 1, max_bins + 1)[1:-1] * (len(rows) - 1)).astype(np.int64)
     for k in range(rows.shape[1]):
-        values = np.unique(rows[:, k])
-        if len(values) > max_bins:
-            quantiles = np.linspace(0, 1, max_bins + 1)[1:-1]
-            cuts = np.unique(np.quantile(rows[:, k], quantiles, method="lower").astype(np.float32))
-            cuts = cuts[cuts < values[-1]]
+        column = np.sort(rows[:, k])
+        new = np.diff(column) > 0
+        if np.count_nonzero(new) >= max_bins:
+            cuts = np.unique(column[steps])
+            cuts = cuts[cuts < column[-1]]
         else:
+            values = column[np.concatenate([[True], new])]
             cuts = ((values[:-1].astype(np.float64) + values[1:]) / 2).astype(np.float32)
         edges[k, : len(cuts)] = cuts
     return edges
@@ -126,46 +128,61 @@ def apply_bins(rows: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray
 
     Returns
     -------
-    ndarray of uint8, shape (n, features)
+    ndarray of uint8, shape (features, n)
     """
-    binned = np.empty(rows.shape, np.uint8)
-    for k in range(rows.shape[1]):
-        binned[:, k] = np.searchsorted(edges[k], rows[:, k], side="left")
-    return binned
+    codes = np.empty(rows.shape[::-1], np.uint8)
+    _apply_bins(np.ascontiguousarray(rows.T), edges, codes)
+    return codes
 
 
-@njit(cache=True, nogil=True)
+@jit
+def _apply_bins(columns: NDArray[np.float32], edges: NDArray[np.float32], codes: NDArray[np.uint8]) -> None:
+    for k in range(columns.shape[0]):
+        cuts = edges[k]
+        for i in range(columns.shape[1]):
+            value = columns[k, i]
+            low, size = 0, len(cuts)
+            # Halving without a branch on the data: which way it goes cannot be foreseen.
+            while size > 0:
+                half = size // 2
+                above = cuts[low + half] < value
+                low = low + half + 1 if above else low
+                size = size - half - 1 if above else half
+            codes[k, i] = low
+
+
+@jit
 def _best_split(
-    binned: NDArray[np.uint8],
-    target: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    codes: NDArray[np.uint8],
     rows: NDArray[np.int32],
-    feature: int,
+    weight: NDArray[np.float64],
+    moment: NDArray[np.float64],
+    total_w: float,
+    total_y: float,
     min_leaf: int,
     work: NDArray[np.float64],
 ) -> tuple[float, int]:
-    """Gain and bin of the best split of one feature; a gain of -1 where there is none."""
+    """Gain and bin of the best split of one feature; a gain of -1 where there is none.
+
+    `codes` are the bins of all rows, `weight` and ``moment = weight * target`` belong to `rows` alone.
+    """
     work[:] = 0.0
-    total_w = total_y = 0.0
-    for i in rows:
-        b = binned[i, feature]
-        w = np.float64(weight[i])
-        work[b, 0] += 1.0
-        work[b, 1] += w
-        work[b, 2] += w * target[i]
-        total_w += w
-        total_y += w * target[i]
     n = len(rows)
+    for k in range(n):
+        b = codes[np.uint32(rows[k])]
+        work[b, 0] += weight[k]
+        work[b, 1] += moment[k]
+        work[b, 2] += 1.0
     best = -1.0
     best_bin = -1
     count = left_w = left_y = 0.0
     base = total_y * total_y / total_w
     for b in range(work.shape[0] - 1):
-        if work[b, 0] == 0.0:
+        if work[b, 2] == 0.0:
             continue
-        count += work[b, 0]
-        left_w += work[b, 1]
-        left_y += work[b, 2]
+        left_w += work[b, 0]
+        left_y += work[b, 1]
+        count += work[b, 2]
         if count < min_leaf:
             continue
         if n - count < min_leaf:
@@ -178,7 +195,7 @@ def _best_split(
     return best, best_bin
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _draw_features(state: np.uint64, order: NDArray[np.int64], take: int) -> None:
     """Move `take` features drawn without replacement to the front of `order`, in place."""
     n = len(order)
@@ -192,9 +209,9 @@ def _draw_features(state: np.uint64, order: NDArray[np.int64], take: int) -> Non
         order[k], order[j] = order[j], order[k]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def grow_tree(
-    binned: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
     edges: NDArray[np.float32],
     target: NDArray[np.float32],
     weight: NDArray[np.float32],
@@ -210,43 +227,47 @@ def grow_tree(
 ) -> int:
     """Grow one tree into preallocated node arrays and return the number of nodes.
 
-    `rows` is permuted in place. Weights must be positive.
+    `codes` are bins, one row of memory for each feature. `rows` is permuted in place. Weights must be
+    positive.
     """
-    n_features = binned.shape[1]
-    capacity = len(feature)
+    capacity, size = len(feature), len(rows)
     work = np.zeros((edges.shape[1] + 1, 3), np.float64)
-    order = np.arange(n_features)
+    order = np.arange(codes.shape[0])
     start = np.zeros(capacity, np.int64)
     stop = np.zeros(capacity, np.int64)
     depth = np.zeros(capacity, np.int64)
-    stop[0] = len(rows)
+    w, wy, moved = np.empty(size, np.float64), np.empty(size, np.float64), np.empty(size, np.int32)
+    stop[0] = size
     nodes = 1
     node = 0
     while node < nodes:
         part = rows[start[node] : stop[node]]
+        n = len(part)
         sum_w = sum_y = sum_yy = 0.0
-        for i in part:
+        for k in range(n):
             # In float32 the square of 300 K would be rounded to 0.008 K2, more than a lake varies.
-            w, y = np.float64(weight[i]), np.float64(target[i])
-            sum_w += w
-            sum_y += w * y
-            sum_yy += w * y * y
+            y = np.float64(target[part[k]])
+            w[k] = weight[part[k]]
+            wy[k] = w[k] * y
+            sum_w += w[k]
+            sum_y += wy[k]
+            sum_yy += wy[k] * y
         value[node] = sum_y / sum_w
         left[node] = -1
         # What is left of the difference by rounding alone; 0.3 mK at 300 K.
         impure = sum_yy - sum_y * sum_y / sum_w > 1e-12 * (1.0 + sum_yy)
-        if depth[node] < max_depth and len(part) >= 2 * min_leaf and impure and nodes + 2 <= capacity:
+        if depth[node] < max_depth and n >= 2 * min_leaf and impure and nodes + 2 <= capacity:
             _draw_features(seed ^ np.uint64(node + 1), order, take)
             best = 1e-9 * sum_w
             best_feature = -1
             best_bin = -1
             for k in range(take):
-                gain, split = _best_split(binned, target, weight, part, order[k], min_leaf, work)
+                gain, split = _best_split(codes[order[k]], part, w, wy, sum_w, sum_y, min_leaf, work)
                 # Ties go to the first feature, so that the draw's order does not decide.
                 if split >= 0 and (gain > best or (gain == best and order[k] < best_feature)):
                     best, best_feature, best_bin = gain, order[k], split
             if best_feature >= 0:
-                middle = _partition(binned, part, best_feature, best_bin)
+                middle = _partition(codes[best_feature], part, best_bin, moved)
                 feature[node] = best_feature
                 threshold[node] = edges[best_feature, best_bin]
                 left[node] = nodes
@@ -260,14 +281,16 @@ def grow_tree(
     return nodes
 
 
-@njit(cache=True, nogil=True)
-def _partition(binned: NDArray[np.uint8], rows: NDArray[np.int32], feature: int, split: int) -> int:
+@jit
+def _partition(
+    codes: NDArray[np.uint8], rows: NDArray[np.int32], split: int, moved: NDArray[np.int32]
+) -> int:
     """Bring the rows that go left to the front, both sides in their old order."""
-    moved = np.empty(len(rows), np.int32)
     n_left = 0
     n_right = 0
-    for i in rows:
-        if binned[i, feature] <= split:
+    for k in range(len(rows)):
+        i = rows[k]
+        if codes[i] <= split:
             rows[n_left] = i
             n_left += 1
         else:
@@ -278,7 +301,7 @@ def _partition(binned: NDArray[np.uint8], rows: NDArray[np.int32], feature: int,
     return n_left
 
 
-@njit(cache=True, nogil=True)
+@jit
 def bag(bits: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
     """Rows in the bag of a tree: those whose bit of that number is set."""
     rows = np.empty(len(bits), np.int32)
@@ -290,7 +313,7 @@ def bag(bits: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
     return rows[:n]
 
 
-@njit(cache=True, nogil=True)
+@jit
 def predict_row(
     row: NDArray[np.float32],
     feature: NDArray[np.int16],
@@ -306,7 +329,7 @@ def predict_row(
     return leaf
 
 
-@njit(cache=True, nogil=True)
+@jit
 def closed(
     threshold: NDArray[np.float32], left: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32], int]:
@@ -326,7 +349,7 @@ def closed(
     return limit, child, deepest
 
 
-@njit(cache=True, nogil=True)
+@jit
 def add_tree(
     rows: NDArray[np.float32],
     n: int,
@@ -343,7 +366,8 @@ def add_tree(
     All rows take a step before any takes the next: their steps do not wait for each other's memory,
     where a single row walking down waits at every node.
     """
-    node[:n] = 0
+    for i in range(n):
+        node[i] = 0
     for _ in range(depth):
         for i in range(n):
             k = node[i]
@@ -352,40 +376,57 @@ def add_tree(
         total[i] += value[node[i]]
 
 
-@njit(cache=True, nogil=True)
-def _predict_planes(
-    planes: NDArray[np.float32],
-    feature: NDArray[np.int16],
-    threshold: NDArray[np.float32],
-    left: NDArray[np.int32],
-    value: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    n_features, ny, nx = planes.shape
+@jit
+def closed_forest(
+    feature: NDArray[np.int16], threshold: NDArray[np.float32], left: NDArray[np.int32]
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32], NDArray[np.int64]]:
+    """Columns, limits, children and depths of all trees of a forest; see `closed`."""
     trees = feature.shape[0]
     limit, child = np.empty_like(threshold), np.empty(left.shape, np.uint32)
     # Unsigned indices spare the check for negative ones at every step.
     column = feature.astype(np.uint32)
     depth = np.empty(trees, np.int64)
     for t in range(trees):
-        limit[t], child[t], depth[t] = closed(threshold[t], left[t])
-    rows = np.empty((_STRIP, n_features), np.float32)
-    node = np.empty(_STRIP, np.uint32)
-    total = np.empty(_STRIP, np.float64)
+        one, other, depth[t] = closed(threshold[t], left[t])
+        for k in range(left.shape[1]):
+            limit[t, k] = one[k]
+            child[t, k] = other[k]
+    return column, limit, child, depth
+
+
+@jit
+def _predict_planes(
+    planes: NDArray[np.float32],
+    skip: int,
+    feature: NDArray[np.int16],
+    threshold: NDArray[np.float32],
+    left: NDArray[np.int32],
+    value: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    n_features = planes.shape[0]
+    ny, nx = out.shape
+    trees = feature.shape[0]
+    column, limit, child, depth = closed_forest(feature, threshold, left)
+    rows = np.empty((STRIP, n_features), np.float32)
+    node = np.empty(STRIP, np.uint32)
+    total = np.empty(STRIP, np.float64)
     for y in range(ny):
-        for x0 in range(0, nx, _STRIP):
-            n = min(_STRIP, nx - x0)
+        for x0 in range(0, nx, STRIP):
+            n = min(STRIP, nx - x0)
             for k in range(n_features):
+                line = planes[k, y + skip]
                 for i in range(n):
-                    rows[i, k] = planes[k, y, x0 + i]
-            total[:] = 0.0
+                    rows[i, k] = line[skip + x0 + i]
+            for i in range(n):
+                total[i] = 0.0
             for t in range(trees):
                 add_tree(rows, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
             for i in range(n):
                 out[y, x0 + i] = total[i] / trees
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _predict_out_of_bag(
     rows: NDArray[np.float32],
     bits: NDArray[np.uint64],
@@ -406,9 +447,9 @@ def _predict_out_of_bag(
         out[i] = total / count if count else np.nan
 
 
-@njit(cache=True, nogil=True)
+@jit
 def _fit(
-    binned: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
     edges: NDArray[np.float32],
     target: NDArray[np.float32],
     weight: NDArray[np.float32],
@@ -429,7 +470,7 @@ def _fit(
         if len(rows) == 0:
             rows = everything.copy()
         nodes = grow_tree(
-            binned, edges, target, weight, rows, max_depth, min_leaf, take, mix(seed + np.uint64(t)),
+            codes, edges, target, weight, rows, max_depth, min_leaf, take, mix(seed + np.uint64(t)),
             feature[t], threshold[t], left[t], value[t],
         )  # fmt: skip
         used = max(used, nodes)
@@ -496,7 +537,7 @@ def features_per_split(features: int, settings: TreeSettings) -> int:
     return max(1, min(features, round(features * settings.feature_share)))
 
 
-def predict(forest: Forest, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict(forest: Forest, planes: NDArray[np.float32], *, skip: int = 0) -> NDArray[np.float32]:
     """Mean over the trees for every pixel of feature planes.
 
     Parameters
@@ -505,13 +546,15 @@ def predict(forest: Forest, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         The trees.
     planes
         float32, shape (features, y, x), finite.
+    skip
+        Pixels along each edge of the planes to leave out.
 
     Returns
     -------
-    ndarray of float32, shape (y, x)
+    ndarray of float32, shape (y - 2 skip, x - 2 skip)
     """
-    out = np.empty(planes.shape[1:], np.float32)
-    _predict_planes(planes, forest.feature, forest.threshold, forest.left, forest.value, out)
+    out = np.empty((planes.shape[1] - 2 * skip, planes.shape[2] - 2 * skip), np.float32)
+    _predict_planes(planes, skip, forest.feature, forest.threshold, forest.left, forest.value, out)
     return out
 
 

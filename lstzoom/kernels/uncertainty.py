@@ -31,6 +31,8 @@ LEAST_FADING = 0.6
 _FLOOR = 0.05
 """Share of the mean error below which the predicted error of a row counts no further."""
 
+_ROWS = 16384
+
 _MIN_ROWS = 400
 """With fewer rows there is one error for the whole scene."""
 
@@ -201,6 +203,9 @@ def fit_errors(
     constant = whole / NORMAL * fade
     if len(some) < _MIN_ROWS:
         return ErrorModel(None, 0.0, constant, plain)
+    # Errors are learned coarsely, from fewer rows than the detail.
+    thin = slice(None, None, max(1, len(some) // _ROWS))
+    some, error = some.take(thin), error[thin]
     trees = fit_forest(some.features, error, some.weight, some.bits, TREES, seed=seed)
     size = predict_out_of_bag(trees, some.features, some.bits)
     size = np.maximum(np.where(np.isfinite(size), size, error.mean()), _FLOOR * error.mean())

@@ -279,7 +279,8 @@ class Bundle:
         self, chosen: Sequence[BundleBand], pair: GridPair, rules: MaskRules, chunks: int
     ) -> xr.DataArray:
         names = [band.facts.common_name for band in chosen]
-        vnir = raster.stack_sources([band.source for band in chosen], pair.fine, names, chunks)
+        stack = raster.LazyStack(tuple(band.source for band in chosen), pair.fine)
+        vnir = raster.as_xarray(stack, names, chunks=chunks)
         usable = [self._quality(band, pair, rules, chunks) for band in chosen]
         if all(mask is None for mask in usable):
             return vnir

@@ -36,24 +36,22 @@ def checkers(height: int = 8, width: int = 9) -> np.ndarray:
 def test_a_prediction_that_is_right_up_to_a_factor(factor, gain):
     predicted = single(300 + checkers())
     target = single(310 + factor * checkers())
-    amplitude, reliability, error = amplitude_of(target, predicted, grid(8, 9))
+    amplitude, reliability = amplitude_of(target, predicted, grid(8, 9))
     assert amplitude == pytest.approx(gain, rel=1e-3)
     assert reliability == pytest.approx(1.0, rel=1e-3)
-    assert error == pytest.approx(np.mean((target - predicted) ** 2.0), rel=1e-4)
 
 
 @pytest.mark.parametrize("predicted", [300 - checkers(), np.full(72, 300.0)], ids=["opposite", "constant"])
 def test_nothing_to_believe(predicted):
-    amplitude, reliability, error = amplitude_of(single(300 + checkers()), single(predicted), grid(8, 9))
+    amplitude, reliability = amplitude_of(single(300 + checkers()), single(predicted), grid(8, 9))
     assert (amplitude, reliability) == (0, 0)
-    assert error > 0
 
 
 def test_levels_do_not_count():
     # A perfect slope across the window has no detail inside it.
     slope = single(np.repeat(np.arange(8.0), 9))
     noise = np.random.default_rng(0).normal(0, 1, 72)
-    amplitude, _, _ = amplitude_of(single(300 + slope - noise), single(300 + slope + noise), grid(8, 9))
+    amplitude, _ = amplitude_of(single(300 + slope - noise), single(300 + slope + noise), grid(8, 9))
     assert amplitude == 0
 
 
@@ -61,14 +59,14 @@ def test_too_few_pairs():
     # Three by four pixels all have enough neighbours but the corners: fewer than MIN_PAIRS.
     assert MIN_PAIRS > 3 * 4
     t = single(300 + checkers(3, 4))
-    assert amplitude_of(t, t, grid(3, 4)) == (0.0, 0.0, 0.0)
+    assert amplitude_of(t, t, grid(3, 4)) == (0.0, 0.0)
     t = single(300 + checkers(5, 5))
     assert amplitude_of(t, t, grid(5, 5))[0] > 0
 
 
 def test_nothing_at_all():
     nothing = np.empty(0, np.float32)
-    assert amplitude_of(nothing, nothing, np.full((4, 4), -1, np.int32)) == (0.0, 0.0, 0.0)
+    assert amplitude_of(nothing, nothing, np.full((4, 4), -1, np.int32)) == (0.0, 0.0)
 
 
 @given(seeds)
@@ -82,22 +80,21 @@ def test_against_plain_python(seed):
     target = single(rng.normal(300, 2, n))
     predicted = single(0.5 * target + 150 + rng.normal(0, 1, n))
     predicted[rng.random(n) < 0.05] = np.nan
-    pairs, errors = [], []
+    pairs = []
     for (y, x), k in np.ndenumerate(place):
         if k < 0 or np.isnan(predicted[k]):
             continue
-        errors.append((float(predicted[k]) - float(target[k])) ** 2)
         around = place[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
         around = around[around >= 0]
         finite = around[np.isfinite(predicted[around])]
         if len(finite) >= 6:
-            pairs.append((target[k] - target[around].mean(dtype=float),
+            pairs.append((target[k] - target[finite].mean(dtype=float),
                           predicted[k] - predicted[finite].mean(dtype=float)))  # fmt: skip
     t, p = np.array(pairs, np.float64).T
     rho2 = (t @ p) ** 2 / ((t @ t) * (p @ p)) if t @ p > 0 else 0.0
     gain = min(t @ p / (p @ p), MAX_GAIN)
     got = amplitude_of(target, predicted, place)
-    np.testing.assert_allclose(got, (gain * rho2 if rho2 else 0, rho2, np.mean(errors)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(got, (gain * rho2 if rho2 else 0, rho2), rtol=1e-4, atol=1e-6)
 
 
 @given(seeds, st.floats(-50, 50))
@@ -105,7 +102,7 @@ def test_against_plain_python(seed):
 def test_bounds_and_constants(seed, constant):
     rng = np.random.default_rng(seed)
     target, predicted = (single(rng.normal(300, 2, 72)) for _ in range(2))
-    amplitude, reliability, _ = amplitude_of(target, predicted, grid(8, 9))
+    amplitude, reliability = amplitude_of(target, predicted, grid(8, 9))
     assert 0 <= reliability <= 1
     assert 0 <= amplitude <= MAX_GAIN
     moved = amplitude_of(single(target + constant), single(predicted + constant), grid(8, 9))

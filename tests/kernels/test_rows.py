@@ -139,7 +139,7 @@ def test_constant_temperature_has_no_detail_whatever_is_missing_around_it(seed, 
 def cut(block: CoarseBlock, y: slice, x: slice) -> CoarseBlock:
     return CoarseBlock(
         np.ascontiguousarray(block.mean[:, y, x]), np.ascontiguousarray(block.lst[y, x]),
-        block.trainable[y, x], block.weight[y, x],
+        block.trainable[y, x], block.weight[y, x], block.whole[y, x], block.varies[y, x],
     )  # fmt: skip
 
 

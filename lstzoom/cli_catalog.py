@@ -1,0 +1,273 @@
+"""Sources and jobs on the command line: `lstzoom catalog` and `lstzoom job`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lstzoom.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from lstzoom.sources.catalog import Catalog, MaskLayer
+    from lstzoom.sources.pair import Pair
+    from lstzoom.sources.search import Candidate, Found
+
+Session = Callable[..., AbstractContextManager[None]]
+"""What all commands run in: logging, and errors as messages."""
+
+Name = Annotated[
+    str, typer.Argument(metavar="CATALOG", help="Name (see `catalog list`) or path of a TOML file.")
+]
+Bbox = Annotated[str | None, typer.Option(metavar="W,S,E,N", help="Area of interest, degrees.")]
+AreaFile = Annotated[
+    Path | None, typer.Option("--area", help="File with the area of interest: GeoJSON or other.")
+]
+When = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Time or interval: 2023-06, 2023-06-01/2023-06-30.")
+]
+EndpointName = Annotated[
+    str | None, typer.Option("--endpoint", help="STAC API of the catalogue; default its first.")
+]
+Items = Annotated[Path | None, typer.Option(help="File with STAC items, in place of a search.")]
+Bands = Annotated[str | None, typer.Option(help="Reflectance bands, with commas; default the catalogue's.")]
+Window = Annotated[float | None, typer.Option("--window-days", min=0, help="Largest distance in time, days.")]
+Cloud = Annotated[
+    float | None, typer.Option("--max-cloud", min=0, max=100, help="Most cloud of an item, percent.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def register(catalog: typer.Typer, job: typer.Typer, session: Session) -> None:
+    """Add the commands to their apps."""
+    _register_reading(catalog, session)
+    _register_search(catalog, session)
+    _register_job(job, session)
+
+
+def _register_reading(app: typer.Typer, session: Session) -> None:
+    @app.command("list")
+    def list_(*, as_json: AsJson = False, debug: Debug = False) -> None:
+        """List the catalogues that come with lstzoom."""
+        with session(debug=debug):
+            from lstzoom.sources.catalog import catalog_names, open_catalog
+
+            found = [open_catalog(name) for name in catalog_names()]
+            if as_json:
+                typer.echo(_json([one.source.model_dump() for one in found]))
+                return
+            width = max(len(one.name) for one in found)
+            for one in found:
+                typer.echo(f"{one.name:<{width}}  {one.source.title}")
+
+    @app.command()
+    def show(name: Name, *, as_json: AsJson = False, debug: Debug = False) -> None:
+        """Show what a catalogue says: services, LST, bands, masks, pairing."""
+        with session(debug=debug):
+            from lstzoom.sources.catalog import open_catalog
+
+            found = open_catalog(name)
+            typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(_shown(found)))
+
+    @app.command()
+    def check(name: Name, *, items: Items = None, bands: Bands = None, debug: Debug = False) -> None:
+        """Check a catalogue, and with --items what it makes of STAC items; nothing is fetched."""
+        with session(debug=debug):
+            from lstzoom.sources.catalog import open_catalog
+            from lstzoom.sources.pair import make_pairs
+            from lstzoom.sources.search import examine
+
+            source = open_catalog(name)
+            typer.echo(f"{source.name}: valid")
+            if items is None:
+                return
+            found = examine(source, items, bands=_list(bands))
+            for line in _found_lines(found, list(make_pairs(found).pairs)):
+                typer.echo(line)
+            if not found.lst and not found.vnir:
+                raise InputError(f"none of the items in {str(items)!r} can be used with {source.name!r}")
+
+
+def _register_search(app: typer.Typer, session: Session) -> None:
+    @app.command()
+    def search(
+        name: Name,
+        *,
+        bbox: Bbox = None,
+        area: AreaFile = None,
+        datetime: When = None,
+        endpoint: EndpointName = None,
+        items: Items = None,
+        bands: Bands = None,
+        window_days: Window = None,
+        max_cloud: Cloud = None,
+        as_json: AsJson = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
+        """Search a source; list pairs, and what cannot be used with the reason."""
+        with session(verbose=verbose, debug=debug):
+            from lstzoom.sources.pair import make_pairs, pair_rule, require_pairs
+            from lstzoom.sources.search import examine
+            from lstzoom.sources.search import search as ask
+
+            options: dict[str, Any] = {"bands": _list(bands), "max_cloud": max_cloud}
+            place = _area(bbox, area)
+            if items is not None:
+                found = examine(name, items, place, **options)
+            elif place is None or datetime is None:
+                raise typer.BadParameter("give an area (--bbox or --area) and --datetime, or --items")
+            else:
+                found = ask(name, place, datetime, endpoint=endpoint, window_days=window_days, **options)
+            rule = pair_rule(found, window_days=window_days)
+            pairing = make_pairs(found, rule)
+            if as_json:
+                typer.echo(_json(_found_json(found, list(pairing.pairs))))
+            else:
+                for line in _found_lines(found, list(pairing.pairs)):
+                    typer.echo(line)
+                for one in pairing.unpaired:
+                    typer.echo(f"no pair: {one}")
+            require_pairs(found, rule)
+
+
+def _register_job(app: typer.Typer, session: Session) -> None:
+    @app.command()
+    def init(
+        output: Annotated[
+            Path | None, typer.Argument(metavar="FILE", help="YAML to write; default stdout.")
+        ] = None,
+        *,
+        catalog: Annotated[str, typer.Option(help="Name or path of the catalogue.")],
+        bbox: Bbox = None,
+        area: AreaFile = None,
+        datetime: Annotated[str, typer.Option(metavar="TIME", help="Time or interval of the LST.")],
+        endpoint: EndpointName = None,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+        debug: Debug = False,
+    ) -> None:
+        """Write a job with every setting, its default and what it means."""
+        with session(debug=debug):
+            from lstzoom.sources.job import parse_job, write_job
+
+            place = _area(bbox, area)
+            if place is None:
+                raise typer.BadParameter("give an area: --bbox or --area")
+            # The job may lie elsewhere than here.
+            where = {"bbox": place} if area is None else {"file": str(area.resolve())}
+            name = str(Path(catalog).resolve()) if catalog.endswith(".toml") else catalog
+            choice = {"name": name, "endpoint": endpoint}
+            text = write_job(parse_job({"catalog": choice, "area": where, "datetime": datetime}))
+            if output is None:
+                typer.echo(text, nl=False)
+                return
+            if output.exists() and not overwrite:
+                raise InputError(f"{str(output)!r} exists; choose another name, or add --overwrite")
+            output.write_text(text, encoding="utf-8")
+            typer.echo(f"wrote {output}", err=True)
+
+    @app.command("check")
+    def check_job(
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML of the job.")],
+        *,
+        debug: Debug = False,
+    ) -> None:
+        """Check a job; nothing is searched or read."""
+        with session(debug=debug):
+            from lstzoom.sources.job import read_job
+
+            read_job(file)
+            typer.echo(f"{file}: valid")
+
+
+def _area(bbox: str | None, file: Path | None) -> list[float] | Path | None:
+    if bbox is not None and file is not None:
+        raise typer.BadParameter("give --bbox or --area, not both")
+    if bbox is None:
+        return file
+    try:
+        return [float(part) for part in bbox.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{bbox!r} is not west,south,east,north", param_hint="--bbox") from error
+
+
+def _list(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise ConfigError(f"{text!r} has an empty part; give names with commas between")
+    return parts
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _shown(source: Catalog) -> list[str]:
+    """Say what is in a catalogue, for people."""
+    lines = [f"{source.name}: {source.source.title}", f"licence: {source.source.licence}"]
+    for name, endpoint in source.endpoints.items():
+        lines.append(f"endpoint {name}:")
+        for side, service in (("lst", endpoint.lst), ("vnir", endpoint.vnir or endpoint.lst)):
+            lines.append(f"  {side:<5} {', '.join(service.collections)} at {service.url}")
+    rule, lst = source.pair, source.lst
+    lines.append(
+        f"pair: within {rule.window_days:g} days, coverage {rule.min_coverage:.0%} or more, "
+        f"cloud {rule.max_cloud:g} % or less, {rule.prefer}"
+    )
+    native = "; ".join(f"{k} {v:g} m" for k, v in lst.native_resolution_by_platform.items())
+    lines.append(
+        f"lst: pixel {lst.resolution_m:g} m, instrument {lst.native_resolution_m:g} m"
+        + (f" ({native})" if native else "")
+        + (", averaged to it" if lst.aggregate else "")
+    )
+    off = [name for name in source.vnir.bands if name not in source.vnir.default_bands]
+    lines.append(
+        f"vnir: {', '.join(source.vnir.default_bands)}" + (f"; on request {', '.join(off)}" if off else "")
+    )
+    if source.uncertainty is not None:
+        lines.append(f"uncertainty: {', '.join(source.uncertainty.assets)}")
+    return lines + [_mask_line(mask) for mask in source.masks]
+
+
+def _mask_line(mask: MaskLayer) -> str:
+    rejected = [flag.name for flag in mask.rejected()]
+    others = [flag.name for flag in mask.flags if flag.name not in rejected]
+    kept = f"; kept: {', '.join(others)}" if others else ""
+    return f"mask {mask.name} (on {mask.on}): rejects {', '.join(rejected) or 'nothing'}{kept}"
+
+
+def _found_lines(found: Found, pairs: list[Pair]) -> list[str]:
+    lines = [f"usable: {len(found.lst)} of LST, {len(found.vnir)} of reflectance ({found.asked})"]
+    lines += [f"pair: {pair}" for pair in pairs]
+    return lines + [f"not usable: {one}" for one in found.unusable]
+
+
+def _found_json(found: Found, pairs: list[Pair]) -> dict[str, Any]:
+    def told(one: Candidate) -> dict[str, Any]:
+        return {"id": one.item.id, "datetime": one.when.isoformat(), "cloud_cover": one.cloud}
+
+    return {
+        "catalog": found.catalog.name,
+        "asked": found.asked,
+        "lst": [told(one) for one in found.lst],
+        "vnir": [told(one) for one in found.vnir],
+        "pairs": [
+            {
+                "lst": pair.lst.item.id,
+                "vnir": [one.item.id for one in pair.vnir],
+                "days": pair.days,
+                "coverage": pair.coverage,
+                "cloud_cover": pair.cloud,
+            }
+            for pair in pairs
+        ],
+        "unusable": [{"id": one.item, "as": one.side, "reason": one.reason} for one in found.unusable],
+    }

@@ -1,0 +1,231 @@
+"""How stored numbers become values: what the item tells, else the file's tags, else the catalogue.
+
+Scale and offset are one statement: whoever tells one of them tells both. Nodata and unit are told one
+by one. Two traps of Sentinel-2 are handled here and nowhere else: items that list an offset which their
+pixels have already, and items without any encoding whose processing baseline has an offset.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pystac
+
+from lstzoom import stac
+from lstzoom.errors import UnitsError
+from lstzoom.raster import RasterSource
+from lstzoom.sources.catalog import BaselineOffset, Constants, Layer, VnirLayers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an item tells of the encoding of a band, None where it is silent.
+
+    Attributes
+    ----------
+    scale, offset
+        Value = number x scale + offset.
+    nodata
+        Stored number that marks missing pixels.
+    unit
+        Unit of the values.
+    offset_applied
+        The pixels have the offset already, whatever item and file list.
+    """
+
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+    unit: str | None = None
+    offset_applied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a band is stored, settled.
+
+    Attributes
+    ----------
+    scale, offset, nodata, unit
+        As in `Told`.
+    origin
+        ``"item"``, ``"file"`` or ``"catalog"``: who told scale and offset.
+    """
+
+    scale: float
+    offset: float
+    nodata: float | None
+    unit: str
+    origin: str
+
+
+def find_asset(item: pystac.Item, layer: Layer) -> str | None:
+    """Key of the asset that holds a layer: by key, then by file name, then by role."""
+    for key in layer.assets:
+        if key in item.assets:
+            return key
+    # Of two addresses of one file, the one that opens without credentials of a cloud.
+    hrefs = sorted(item.assets.items(), key=lambda one: one[1].href.startswith(("s3://", "gs://")))
+    for pattern in layer.hrefs:
+        for key, asset in hrefs:
+            if fnmatch.fnmatchcase(file_name(asset.href).lower(), pattern.lower()):
+                return key
+    bearing = [key for key, asset in item.assets.items() if set(layer.roles) & set(asset.roles or ())]
+    return bearing[0] if len(bearing) == 1 else None
+
+
+def file_name(href: str) -> str:
+    """Last part of an address, without its query."""
+    return urlsplit(href).path.rpartition("/")[2]
+
+
+def told_by(item: pystac.Item, key: str, band: int = 1, vnir: VnirLayers | None = None) -> Told:
+    """Read the encoding of a band from an item of any version of STAC and of the raster extension.
+
+    Parameters
+    ----------
+    item, key
+        Item, and key of its asset.
+    band
+        Number of the band in the asset, from 1.
+    vnir
+        For reflectance: what the catalogue knows of offsets that are listed and must not be applied.
+    """
+    listed = stac.told_bands(item.assets[key].extra_fields)
+    fields = listed[band - 1] if band <= len(listed) else {}
+    return Told(
+        scale=_number(fields, "raster:scale", "scale"),
+        offset=_number(fields, "raster:offset", "offset"),
+        nodata=_number(fields, "nodata", "raster:nodata"),
+        unit=fields.get("unit") or fields.get("raster:unit") or None,
+        offset_applied=vnir is not None and _is_offset_void(item, vnir),
+    )
+
+
+def _is_offset_void(item: pystac.Item, vnir: VnirLayers) -> bool:
+    """Tell whether an offset that is listed is none of the pixels: applied already, or never there."""
+    if stac.is_offset_applied(item.properties, vnir.offset_applied):
+        return True
+    rule = vnir.baseline_offset
+    baseline = None if rule is None else _baseline(item, rule)
+    # Catalogues list the offset for products of before it was invented, too.
+    return rule is not None and baseline is not None and baseline < (_version(rule.since) or ())
+
+
+def _number(fields: Mapping[str, Any], *names: str) -> float | None:
+    for name in names:
+        if fields.get(name) is not None:
+            return float(fields[name])
+    return None
+
+
+def settle(told: Told, file: RasterSource | None, constants: Constants) -> Encoding:
+    """Decide on an encoding.
+
+    Parameters
+    ----------
+    told
+        By the item.
+    file
+        By the file's header, where it has been read.
+    constants
+        Documented for the source.
+
+    Returns
+    -------
+    Encoding
+    """
+    scale, offset, origin = _scale_and_offset(told, file, constants)
+    nodata = told.nodata
+    if nodata is None and file is not None:
+        nodata = file.nodata
+    if nodata is None:
+        nodata = constants.nodata
+    unit = told.unit or (file.units if file is not None else "") or constants.unit or ""
+    return Encoding(scale, 0.0 if told.offset_applied else offset, nodata, unit, origin)
+
+
+def _scale_and_offset(
+    told: Told, file: RasterSource | None, constants: Constants
+) -> tuple[float, float, str]:
+    if told.scale is not None or told.offset is not None:
+        return _or(told.scale, 1.0), _or(told.offset, 0.0), "item"
+    if file is not None and (file.scale, file.offset) != (1.0, 0.0):
+        return file.scale, file.offset, "file"
+    return _or(constants.scale, 1.0), _or(constants.offset, 0.0), "catalog"
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def vnir_constants(item: pystac.Item, vnir: VnirLayers, band: str) -> Constants:
+    """Documented encoding of a reflectance band of an item, with the offset of its baseline."""
+    own, group = vnir.bands[band], vnir
+    fields = {
+        name: getattr(own, name) if getattr(own, name) is not None else getattr(group, name)
+        for name in Constants.model_fields
+    }
+    if group.baseline_offset is not None and _has_offset(item, group.baseline_offset):
+        fields["offset"] = group.baseline_offset.offset
+    return Constants(**fields)
+
+
+def _baseline(item: pystac.Item, rule: BaselineOffset) -> tuple[int, ...] | None:
+    """Return the processing baseline of an item; None where it is not told."""
+    found = (_version(item.properties.get(name)) for name in rule.properties)
+    return next((version for version in found if version is not None), None)
+
+
+def _has_offset(item: pystac.Item, rule: BaselineOffset) -> bool:
+    """Tell whether an item's processing baseline has the offset."""
+    baseline = _baseline(item, rule)
+    if baseline is not None:
+        return baseline >= (_version(rule.since) or ())
+    when = item.datetime or item.common_metadata.start_datetime
+    if when is not None and when.date().isoformat() >= rule.since_date:
+        return True
+    logger.info(
+        "%s does not tell its processing baseline and is older than %s: no offset is taken", item.id,
+        rule.since_date,
+    )  # fmt: skip
+    return False
+
+
+def _version(text: object) -> tuple[int, ...] | None:
+    """Numbers of a version such as ``05.09``; None where it is none."""
+    parts = str(text).split(".") if text is not None else []
+    return tuple(int(part) for part in parts) if parts and all(part.isdigit() for part in parts) else None
+
+
+def to_kelvin(encoding: Encoding, what: str) -> Encoding:
+    """Let an encoding give kelvin.
+
+    Raises
+    ------
+    UnitsError
+        If the unit is neither kelvin nor degrees Celsius.
+    """
+    shift = stac.kelvin_shift(encoding.unit)
+    if shift is None:
+        raise UnitsError(
+            f"{what} has the unit {encoding.unit!r}; kelvin or degrees Celsius is needed: correct the "
+            "unit of the asset, or of [lst] in the catalogue where the asset tells none"
+        )
+    offset = encoding.offset + shift
+    return Encoding(encoding.scale, offset, encoding.nodata, "K", encoding.origin)
+
+
+def same_number(one: float | None, other: float | None) -> bool:
+    """Tell whether two nodata values are one; NaN is NaN."""
+    if one is None or other is None:
+        return one is other
+    return one == other or (math.isnan(one) and math.isnan(other))

@@ -1,0 +1,290 @@
+"""A job in YAML: what to sharpen, how, and where to. Written with comments, read strictly.
+
+The comments are the descriptions of the fields, so that file, program and documentation cannot tell
+different things.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from lstzoom.config import SharpenConfig
+from lstzoom.errors import ConfigError
+from lstzoom.sources.area import Area as AnyArea
+from lstzoom.sources.area import as_area
+from lstzoom.sources.catalog import Model, open_catalog
+from lstzoom.sources.loading import MaskOptions
+from lstzoom.sources.naming import explain
+from lstzoom.sources.search import chosen_bands
+from lstzoom.sources.times import as_interval
+
+_WIDTH: Final = 100
+
+
+def _time_text(value: object) -> object:
+    """Take what YAML reads as a date for the text that it was."""
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def _is_interval(value: str) -> str:
+    as_interval(value)
+    return value
+
+
+class CatalogChoice(Model):
+    """Where the data come from."""
+
+    name: str = Field(description="Catalogue: see `lstzoom catalog list`, or the path of a TOML file.")
+    endpoint: str | None = Field(default=None, description="STAC API of the catalogue; null is its first.")
+    items: str | None = Field(default=None, description="File with STAC items, in place of a search.")
+    folder: str | None = Field(
+        default=None, description="Folder of files, for a catalogue of the kind local."
+    )
+
+
+class AreaOfInterest(Model):
+    """What to sharpen: one of bbox, geojson and file, in degrees unless the file has a CRS."""
+
+    bbox: tuple[float, float, float, float] | None = Field(
+        default=None, description="West, south, east, north in degrees; west > east crosses 180 degrees."
+    )
+    geojson: dict[str, Any] | None = Field(default=None, description="GeoJSON geometry or feature.")
+    file: str | None = Field(
+        default=None, description='GeoJSON file; other vector files with pip install "lstzoom[vector]".'
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name in ("bbox", "geojson", "file") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of bbox, geojson and file; given: {', '.join(given) or 'none'}")
+        if self.file is None:
+            as_area(self.value)
+        return self
+
+    @property
+    def value(self) -> AnyArea:
+        """The area as `lstzoom.load` takes it."""
+        found = self.bbox or self.geojson or self.file
+        assert found is not None  # noqa: S101  (one of them is given)
+        return found
+
+
+class PairOptions(Model):
+    """How LST and reflectance are paired; null is what the catalogue says."""
+
+    window_days: float | None = Field(
+        default=None, ge=0, le=60, description="Largest distance in time, days."
+    )
+    max_cloud: float | None = Field(default=None, ge=0, le=100, description="Most cloud of an item, percent.")
+    min_coverage: float | None = Field(
+        default=None, gt=0, le=1, description="Least share of the area that reflectance covers."
+    )
+
+
+class GridOptions(Model):
+    """The grids. LST is never resampled: its pixels, cut to the area, own the geometry."""
+
+    bands: tuple[str, ...] | None = Field(
+        default=None, description="Reflectance bands; null is what the catalogue says."
+    )
+    ratio: int | None = Field(
+        default=None, ge=2, description="Fine pixels along a coarse one; null: from the grids."
+    )
+    tile: int = Field(
+        default=1024, ge=64, description="Side of a tile in coarse pixels; one tile is one task."
+    )
+
+
+class Outputs(Model):
+    """What is written."""
+
+    folder: str = Field(default="out", description="Folder, relative to this file, or address of a store.")
+    cog: bool = Field(default=True, description="Cloud-optimised GeoTIFFs.")
+    zarr: bool = Field(default=False, description="Zarr.")
+    qa: bool = Field(default=True, description="Flags that tell where a value comes from.")
+    encoding: Literal["uint16", "float32"] = Field(
+        default="uint16", description="uint16 stores steps of 0.01 K."
+    )
+    overwrite: bool = Field(default=False, description="Replace what is there.")
+
+
+class Cluster(Model):
+    """Where it runs."""
+
+    kind: Literal["local", "address"] = Field(
+        default="local", description="local: processes of this machine; address: a running dask scheduler."
+    )
+    address: str | None = Field(
+        default=None, description="Address of the scheduler, such as tcp://host:8786."
+    )
+    workers: int = Field(default=2, ge=1, description="Processes, for local.")
+    threads: int = Field(default=1, ge=1, description="Threads of a process, for local.")
+    memory: str | None = Field(
+        default=None, description="Memory of a process, such as 4GB; null: a fair share."
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError("address belongs to kind: address, and only to it")
+        return self
+
+
+class Job(Model):
+    """A job of lstzoom: what to sharpen, how, and where to."""
+
+    version: Literal[1] = Field(default=1, description="Version of this format.")
+    catalog: CatalogChoice
+    area: AreaOfInterest
+    datetime: Annotated[str, BeforeValidator(_time_text)] = Field(
+        description="Time or interval of the LST: 2023, 2023-06, 2023-06-01/2023-06-30."
+    )
+    pair: PairOptions = PairOptions()
+    grid: GridOptions = GridOptions()
+    masks: MaskOptions = MaskOptions()
+    method: SharpenConfig = SharpenConfig()
+    outputs: Outputs = Outputs()
+    cluster: Cluster = Cluster()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        """Names of the catalogue: wrong ones are told before anything is searched."""
+        _is_interval(self.datetime)
+        source = open_catalog(self.catalog.name)
+        if self.catalog.endpoint is not None:
+            source.endpoint(self.catalog.endpoint)
+        chosen_bands(source, self.grid.bands)
+        for name, flags in self.masks.reject.items():
+            source.mask(name).rejected(flags)
+        return self
+
+    def load_arguments(self) -> dict[str, Any]:
+        """Arguments of `lstzoom.load`."""
+        return {
+            "catalog": self.catalog.name, "area": self.area.value, "datetime": self.datetime,
+            "endpoint": self.catalog.endpoint, "items": self.catalog.items, "folder": self.catalog.folder,
+            "bands": self.grid.bands, "masks": self.masks, "ratio": self.grid.ratio,
+            **self.pair.model_dump(),
+        }  # fmt: skip
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that is given twice, which YAML would let the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        """Build a mapping of distinct keys."""
+        keys = [key.value for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise ConfigError(f"the key {min(twice)!r} is given twice ({node.start_mark})")
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_job(path: str | Path) -> Job:
+    """Read and check a job.
+
+    Parameters
+    ----------
+    path
+        YAML file. Relative paths in it are relative to it.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read or is not valid; wrong names are answered with the nearest right ones.
+    """
+    file = Path(path)
+    try:
+        fields = yaml.load(file.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506  (a SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the job {str(path)!r} cannot be read: {error}") from error
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"the job {str(path)!r} is no mapping; write one with `lstzoom job init`")
+    return parse_job(_anchored(fields, file.resolve().parent), str(path))
+
+
+def parse_job(fields: Mapping[str, Any], what: str = "the job") -> Job:
+    """Check a job that is in memory; see `read_job`."""
+    try:
+        return Job.model_validate(dict(fields))
+    except ValidationError as error:
+        raise ConfigError(f"{what!r} is not a valid job:\n{explain(error, Job)}") from error
+
+
+def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Make relative paths absolute."""
+    found = {**fields}
+    for table, keys in (("catalog", ("items", "folder")), ("area", ("file",)), ("outputs", ("folder",))):
+        part = found.get(table)
+        if isinstance(part, Mapping):
+            found[table] = {k: _absolute(v, folder) if k in keys else v for k, v in part.items()}
+    choice = found.get("catalog")
+    if isinstance(choice, Mapping) and str(choice.get("name", "")).endswith(".toml"):
+        found["catalog"] = {**choice, "name": _absolute(choice["name"], folder)}
+    return found
+
+
+def _absolute(value: object, folder: Path) -> object:
+    if not isinstance(value, str) or "://" in value:
+        return value
+    return str(folder / Path(value).expanduser())
+
+
+def write_job(job: Job) -> str:
+    """Write a job as YAML, each key with its description as a comment.
+
+    Examples
+    --------
+    >>> job = parse_job({"catalog": {"name": "demo"}, "area": {"bbox": [1, 2, 3, 4]}, "datetime": "2023"})
+    >>> write_job(job).splitlines()[3]
+    'version: 1'
+    """
+    return "\n".join([f"# {_title(Job)}", "", *_lines(job, 0)]).rstrip() + "\n"
+
+
+def _lines(model: BaseModel, depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _comment(info.description or _title(type(value)), pad)
+            yield f"{pad}{name}:"
+            yield from _lines(value, depth + 1)
+        else:
+            yield from _comment(_described(info), pad)
+            yield f"{pad}{name}: {_scalar(value)}"
+        if depth == 0:
+            yield ""
+
+
+def _described(info: FieldInfo) -> str:
+    choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    listed = f" One of: {', '.join(str(one) for one in choices)}." if len(choices) > 1 else ""
+    return f"{info.description or ''}{listed}"
+
+
+def _title(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().partition("\n")[0]
+
+
+def _comment(text: str, pad: str) -> list[str]:
+    return [f"{pad}# {line}" for line in textwrap.wrap(text, _WIDTH - len(pad) - 2)]
+
+
+def _scalar(value: object) -> str:
+    # JSON is YAML; quoted texts cannot turn into dates or booleans.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

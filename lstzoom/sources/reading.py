@@ -1,0 +1,195 @@
+"""One band of one remote file, read inside a task: signed there, opened there, checked there.
+
+A read that fails is an error that names the file; it never becomes missing pixels. Resampling is that of
+`lstzoom.raster`: computed from the position in the whole grid, so no chunk border can be seen, and never
+from overviews.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
+from rasterio.session import DummySession
+
+from lstzoom.errors import GridMismatchError, InputError, LstzoomError
+from lstzoom.grid import coincide, describe_grid
+from lstzoom.raster import LazyStack, RasterSource, Resampling, describe
+from lstzoom.sources.catalog import Access, Constants
+from lstzoom.sources.encoding import Told, settle, to_kelvin
+from lstzoom.sources.signing import (
+    gdal_options,
+    gdal_path,
+    keep_logs_clean,
+    plain,
+    redact,
+    remember_failure,
+    sign,
+)
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBand:
+    """One band of a file, as item and catalogue describe it.
+
+    Attributes
+    ----------
+    name
+        What it is called in results and messages.
+    href
+        Address, not signed.
+    band
+        Number of the band, from 1.
+    grid
+        Grid of the file, north-up; the file is held to it.
+    told, constants
+        Encoding by the item, and where neither item nor file tells.
+    access
+        How the file is reached.
+    kind
+        ``"values"``, ``"kelvin"``, or ``"codes"`` that are neither scaled nor missing.
+    """
+
+    name: str
+    href: str
+    band: int
+    grid: GeoBox
+    told: Told
+    constants: Constants
+    access: Access
+    kind: str = "values"
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        """Return what tells this band from another, the same in every process and for every token."""
+        return (
+            "lstzoom.RemoteBand", self.name, plain(self.href), self.band, str(self.grid.crs),
+            tuple(self.grid.affine)[:6], tuple(self.grid.shape), repr(self.told), repr(self.constants),
+            self.kind,
+        )  # fmt: skip
+
+
+@contextmanager
+def _reached(href: str, access: Access) -> Iterator[str]:
+    """Sign an address, configure GDAL, and keep secrets out of what goes wrong."""
+    keep_logs_clean()
+    try:
+        path = gdal_path(sign(href, access))
+        # GDAL finds credentials itself: rasterio would make a session of boto3 for every read.
+        with rasterio.Env(session=DummySession(), **gdal_options(access, href)):
+            yield path
+    except (LstzoomError, RasterioError) as error:
+        remember_failure(href)
+        message = redact(str(error).replace(gdal_path(href), plain(href)))
+        kind = type(error) if isinstance(error, LstzoomError) else InputError
+        # Not chained: the original message holds the signed address.
+        raise kind(message) from None
+
+
+def header(href: str, access: Access, band: int = 1) -> RasterSource:
+    """Read the header of a file; no pixel.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened or has no such band.
+    """
+    with _reached(href, access) as path:
+        return _band(describe(path), band, href)
+
+
+def _band(found: Sequence[RasterSource], band: int, href: str) -> RasterSource:
+    for source in found:
+        if source.band == band:
+            return source
+    raise InputError(f"{plain(href)!r} has {len(found)} bands and no band {band}; correct the catalogue")
+
+
+def read(
+    band: RemoteBand, grid: GeoBox, window: Window, resampling: Resampling = "auto"
+) -> NDArray[np.float32]:
+    """Read a window of a grid.
+
+    Parameters
+    ----------
+    band
+        What to read.
+    grid
+        Whole target grid.
+    window
+        Rows and columns of it.
+    resampling
+        As in `lstzoom.raster`.
+
+    Returns
+    -------
+    array of float32, shape of the window
+        Values, NaN where missing; for codes, the stored numbers, NaN outside of the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    GridMismatchError
+        If it lies on another grid than its item told.
+    UnitsError
+        If a temperature is in another unit than kelvin or Celsius.
+    """
+    shape = tuple(part.stop - part.start for part in window)
+    if not touches(band.grid, grid, window):
+        return np.full(shape, np.nan, np.float32)
+    with _reached(band.href, band.access) as path:
+        source = _band(describe(path), band.band, band.href)
+        _require_told_grid(source, band)
+        stack = LazyStack((_encoded(source, band),), grid, resampling)
+        values: NDArray[np.float32] = stack[0, window[0], window[1]]
+        return values
+
+
+def _encoded(source: RasterSource, band: RemoteBand) -> RasterSource:
+    if band.kind == "codes":
+        return replace(source, scale=1.0, offset=0.0, nodata=None, masked=False)
+    encoding = settle(band.told, source, band.constants)
+    if band.kind == "kelvin":
+        encoding = to_kelvin(encoding, f"the asset {band.name!r} ({plain(band.href)})")
+    return replace(source, scale=encoding.scale, offset=encoding.offset, nodata=encoding.nodata)
+
+
+def _require_told_grid(source: RasterSource, band: RemoteBand) -> None:
+    if not coincide(source.geobox, band.grid):
+        raise GridMismatchError(
+            f"{plain(band.href)!r} lies on {describe_grid(source.geobox)}, and its item tells "
+            f"{describe_grid(band.grid)}; correct the projection fields of the item, or remove them: the "
+            "grid is then read from the file"
+        )
+
+
+def touches(source: GeoBox, grid: GeoBox, window: Window) -> bool:
+    """Tell whether a window of a grid can need pixels of a source; in doubt it can."""
+    part = grid[window]
+    if part.crs is None or source.crs is None or part.crs == source.crs:
+        box = part.boundingbox
+    else:
+        # Edges bend between projections: many points, and a margin of some pixels below.
+        box = part.extent.to_crs(
+            source.crs, resolution=abs(part.affine.a) * max(*part.shape) / 16
+        ).boundingbox
+    margin = 4 * max(abs(source.affine.a), abs(source.affine.e))
+    if part.crs == source.crs:
+        margin += 2 * abs(part.affine.a)
+    mine = source.boundingbox
+    if not np.isfinite([*box]).all():
+        return True
+    return bool(
+        box.left - margin < mine.right
+        and box.right + margin > mine.left
+        and box.bottom - margin < mine.top
+        and box.top + margin > mine.bottom
+    )

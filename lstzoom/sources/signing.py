@@ -1,0 +1,220 @@
+"""How a file is reached: its address for GDAL, tokens, and what must never be seen.
+
+Nothing here is called while a graph is built: an address is signed by the task that reads it, so a token
+cannot grow old in a queue. Credentials come from the environment or the usual files (``~/.aws``,
+``~/.netrc``) and are taken out of every message.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+
+from lstzoom.errors import InputError
+from lstzoom.sources.catalog import Access
+
+logger = logging.getLogger(__name__)
+
+# A token that ends sooner than this is fetched anew: a read may take some minutes.
+_MARGIN: Final = 300.0
+_TIMEOUT: Final = 60.0
+_SCHEMES: Final = {
+    "s3": "/vsis3/",
+    "gs": "/vsigs/",
+    "az": "/vsiaz/",
+    "abfs": "/vsiaz/",
+    "http": "/vsicurl/",
+    "https": "/vsicurl/",
+}
+_SECRETS: Final = re.compile(
+    r"(?i)([?&;](?:sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|access_token|key|apikey|awsaccesskeyid|"
+    r"expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id)=)[^&\s'\"]*"
+)
+_HEADERS: Final = re.compile(
+    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?(?:bearer )?)"
+    r"[^\s'\",}]{4,}"
+)
+_IN_ADDRESS: Final = re.compile(r"(?i)(https?://)[^/@\s]+@")
+
+_tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
+_lock = threading.Lock()
+_failed: set[str] = set()
+
+
+def gdal_options(access: Access, href: str) -> dict[str, Any]:
+    """Configure GDAL for the files of a source.
+
+    Failed requests are repeated with growing pauses. GDAL remembers what it has read of a remote file, and
+    that it could not read it; the latter is forgotten, so that a task can be repeated.
+    """
+    if not is_remote(href):
+        return {}
+    options: dict[str, Any] = {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_HTTP_MAX_RETRY": str(access.retries),
+        "GDAL_HTTP_RETRY_DELAY": os.environ.get("GDAL_HTTP_RETRY_DELAY", "0.5"),
+        # Besides connections that break. What is forbidden or not there is told at once.
+        "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+        "GDAL_HTTP_CONNECTTIMEOUT": os.environ.get("GDAL_HTTP_CONNECTTIMEOUT", "30"),
+        "GDAL_HTTP_LOW_SPEED_TIME": os.environ.get("GDAL_HTTP_LOW_SPEED_TIME", "60"),
+        "GDAL_HTTP_LOW_SPEED_LIMIT": os.environ.get("GDAL_HTTP_LOW_SPEED_LIMIT", "100"),
+    }
+    if plain(href) in _failed:
+        options["CPL_VSIL_CURL_NON_CACHED"] = gdal_path(href).partition("?")[0]
+    if access.region:
+        options["AWS_REGION"] = access.region
+    if access.anonymous:
+        options["AWS_NO_SIGN_REQUEST"] = "YES"
+    if access.requester_pays:
+        options["AWS_REQUEST_PAYER"] = "requester"
+    token = os.environ.get(access.token_env or "", "")
+    if token and access.token_env:
+        options |= {"GDAL_HTTP_AUTH": "BEARER", "GDAL_HTTP_BEARER": token}
+    return options
+
+
+def remember_failure(href: str) -> None:
+    """Have what GDAL remembers of a file forgotten from now on."""
+    _failed.add(plain(href))
+
+
+def is_remote(href: str) -> bool:
+    """Tell whether an address needs a network."""
+    return urlsplit(href).scheme in _SCHEMES or href.startswith("/vsi")
+
+
+def gdal_path(href: str) -> str:
+    """Spell an address as GDAL does."""
+    parts = urlsplit(href)
+    prefix = _SCHEMES.get(parts.scheme)
+    if prefix is None:
+        return href.removeprefix("file://")
+    if prefix == "/vsicurl/":
+        return prefix + href
+    return f"{prefix}{parts.netloc}{parts.path}"
+
+
+def sign(href: str, access: Access) -> str:
+    """Add a token to an address that needs one.
+
+    Parameters
+    ----------
+    href
+        Address of a file.
+    access
+        Where tokens come from and for which hosts.
+
+    Returns
+    -------
+    str
+        The address with the token; the same address if its host needs none or it bears one.
+
+    Raises
+    ------
+    InputError
+        If the service gives no token.
+    """
+    if access.signing == "none":
+        return href
+    parts = urlsplit(href)
+    host = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or "sig=" in parts.query:
+        return href
+    if not any(fnmatch.fnmatchcase(host, pattern) for pattern in access.sas_hosts):
+        return href
+    account, container = host.partition(".")[0], parts.path.lstrip("/").partition("/")[0]
+    token = _token(access.sas_url or "", account, container)
+    return f"{href}{'&' if parts.query else '?'}{token}"
+
+
+def _token(service: str, account: str, container: str) -> str:
+    """Token for a container, kept until it ends; one for all threads."""
+    key = (service, account, container)
+    with _lock:
+        token, ends = _tokens.get(key, ("", 0.0))
+        if time.time() + _MARGIN < ends:
+            return token
+        address = f"{service.rstrip('/')}/token/{account}/{container}"
+        answer = _fetch(address)
+        try:
+            token, ends = str(answer["token"]), _seconds(str(answer["msft:expiry"]))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"the token service {address!r} gave no token and expiry") from error
+        _tokens[key] = (token, ends)
+        return token
+
+
+def _fetch(address: str) -> Mapping[str, Any]:
+    key = os.environ.get("PC_SDK_SUBSCRIPTION_KEY")
+    headers = {"Ocp-Apim-Subscription-Key": key} if key else {}
+    problem = ""
+    for pause in (0.5, 2.0, 8.0, 0.0):
+        try:
+            answer = requests.get(address, headers=headers, timeout=_TIMEOUT)
+        except requests.RequestException as error:
+            problem = type(error).__name__
+        else:
+            if answer.ok:
+                found: Mapping[str, Any] = answer.json()
+                return found
+            problem = f"HTTP status {answer.status_code}"
+            if answer.status_code < 500 and answer.status_code != 429:
+                break
+        time.sleep(pause)
+    raise InputError(
+        f"the token service {address!r} cannot be used: {problem}; check the address in the catalogue "
+        "(access.sas_url) and the network"
+    )
+
+
+def _seconds(expiry: str) -> float:
+    when = datetime.fromisoformat(expiry)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def redact(text: str) -> str:
+    """Take tokens and passwords out of a text.
+
+    Examples
+    --------
+    >>> redact("cannot open https://u:p@a.b/c.tif?x=1&sig=secret%3D&se=2030 now")
+    'cannot open https://***@a.b/c.tif?x=1&sig=***&se=*** now'
+    """
+    hidden = _HEADERS.sub(r"\1***", _SECRETS.sub(r"\1***", text))
+    return _IN_ADDRESS.sub(r"\1***@", hidden)
+
+
+class _Redaction(logging.Filter):
+    """Takes secrets out of what other packages log: rasterio and the STAC client log whole addresses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the message; let every record pass."""
+        record.msg, record.args = redact(record.getMessage()), None
+        return True
+
+
+_REDACTION: Final = _Redaction()
+_TALKATIVE: Final = ("rasterio", "pystac_client")
+
+
+def keep_logs_clean() -> None:
+    """Put the filter on the loggers of packages that see signed addresses; again and again does no harm."""
+    for name, logger_ in list(logging.root.manager.loggerDict.items()):
+        # A filter holds for the records of its own logger only, not for those below.
+        if name.partition(".")[0] in _TALKATIVE and isinstance(logger_, logging.Logger):
+            logger_.addFilter(_REDACTION)
+
+
+def plain(href: str) -> str:
+    """Return an address as it may be shown: without query and password."""
+    return _IN_ADDRESS.sub(r"\1***@", href.partition("?")[0])

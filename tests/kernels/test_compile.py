@@ -1,0 +1,90 @@
+"""Compiled code is fresh as long as the text that it was made from."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lstzoom.kernels import compile as compiling
+from lstzoom.kernels import hashing
+
+RUN = """
+import sys
+import lstzoom
+from lstzoom.simulate import simulate_scene
+scene = simulate_scene((180, 180)).to_xarray()
+lstzoom.sharpen(scene.vnir, scene.lst, config=lstzoom.SharpenConfig(method=sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name, text in {
+        "far": "A = 1\n",
+        "near": "from lstzoom.kernels import (\n    far,\n)\n",
+        "user": "from lstzoom.kernels.near import B\n",
+        "other": "import numpy\n",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(compiling, "_KERNELS", tmp_path)
+    forget()
+    yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    for one in (compiling.stamp, compiling._imported, compiling._text, compiling.folder):
+        one.cache_clear()
+
+
+def test_a_change_of_what_is_imported_is_seen(copied: Path) -> None:
+    before = {name: compiling.stamp(name) for name in ("user", "near", "far", "other")}
+    (copied / "far.py").write_text("A = 2\n")
+    forget()
+    changed = {name for name, stamp in before.items() if stamp != compiling.stamp(name)}
+    assert changed == {"user", "near", "far"}
+
+
+def test_the_age_of_a_file_does_not_matter(copied: Path) -> None:
+    before = compiling.stamp("user")
+    os.utime(copied / "user.py", (0, 0))
+    forget()
+    assert compiling.stamp("user") == before
+
+
+def test_all_kernels_are_kept_by_their_text() -> None:
+    cache = hashing.pixel_hash._cache  # type: ignore[attr-defined]  # numba's
+    assert cache._impl.locator.get_source_stamp() == compiling.stamp("hashing")
+    sources = [path.read_text() for path in Path(compiling.__file__).parent.glob("*.py")]
+    assert sum("numba import" in text for text in sources) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_left_alone(
+    copied: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiling.folder() == copied / "__pycache__"
+    forget()
+    home = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    # Root may write everywhere, so that a folder without permissions would prove nothing.
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    assert compiling.folder() == home / "lstzoom" / "kernels"
+
+
+@pytest.mark.slow
+def test_nothing_is_left_to_compile_after_warming(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run(*arguments: str) -> set[str]:
+        subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True)
+        return {path.name for path in tmp_path.rglob("*.nbc")}
+
+    warmed = run("-c", "from lstzoom.cli import main; main()", "warm")
+    assert warmed
+    for method in ("calibrated", "published"):
+        assert run("-c", RUN, method) == warmed

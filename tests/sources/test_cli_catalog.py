@@ -1,0 +1,113 @@
+"""`lstzoom catalog` and `lstzoom job` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lstzoom import cli
+from lstzoom.sources.catalog import catalog_folder, catalog_names
+from lstzoom.sources.job import read_job
+from tests.sources.archive import Archive
+from tests.sources.servers import stac_api
+from tests.sources.test_search import catalog_at
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The commands set defaults for this process; undo them after every test.
+    monkeypatch.setenv("GDAL_CACHEMAX", "256")
+    monkeypatch.setenv("DASK_LOGGING__DISTRIBUTED", "error")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, [str(one) for one in arguments])
+
+
+def test_list() -> None:
+    lines = run("catalog", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(catalog_names())
+    found = json.loads(run("catalog", "list", "--json").stdout)
+    assert {one["name"] for one in found} == set(catalog_names())
+
+
+@pytest.mark.parametrize("name", catalog_names())
+def test_show(name: str) -> None:
+    done = run("catalog", "show", name)
+    assert done.exit_code == 0
+    assert f"{name}: " in done.stdout
+    assert json.loads(run("catalog", "show", name, "--json").stdout)["source"]["name"] == name
+
+
+def test_check_says_what_is_wrong(tmp_path: Path) -> None:
+    assert run("catalog", "check", "landsat").stdout == "landsat: valid\n"
+    text = (catalog_folder() / "demo.toml").read_text().replace("native_resolution_m", "native_resolution", 1)
+    (tmp_path / "mine.toml").write_text(text)
+    done = run("catalog", "check", tmp_path / "mine.toml")
+    assert done.exit_code == cli.BAD_INPUT
+    assert "lst.native_resolution: there is no such key; did you mean 'native_resolution_m'" in done.stderr
+
+
+def test_check_of_items(archive: Archive, tmp_path: Path) -> None:
+    bare = archive.landsat("http://x", "bare")
+    del bare["assets"]["lwir11"]
+    both = [archive.landsat("http://x"), archive.sentinel2("http://x"), bare]
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": both}))
+    done = run("catalog", "check", "landsat-sentinel2", "--items", tmp_path / "items.json")
+    assert done.exit_code == 0
+    assert "usable: 1 of LST, 1 of reflectance" in done.stdout
+    assert "not usable: bare as LST: no thermal asset" in done.stdout
+    none = run("catalog", "check", "constellr", "--items", tmp_path / "items.json")
+    assert none.exit_code == cli.BAD_INPUT
+
+
+def test_search(archive: Archive, tmp_path: Path) -> None:
+    served = [archive.landsat("http://x"), archive.sentinel2("http://x")]
+    bounds = ",".join(str(one) for one in archive.area())
+    with stac_api(served, tmp_path) as url:
+        path = catalog_at(tmp_path, url)
+        done = run("catalog", "search", path, "--bbox", bounds, "--datetime", "2023-07")
+        told = run("catalog", "search", path, "--bbox", bounds, "--datetime", "2023-07", "--json")
+        narrow = run(
+            "catalog", "search", path, "--bbox", bounds, "--datetime", "2023-07", "--window-days", "0.5"
+        )
+    assert done.exit_code == 0
+    assert "pair: LC08_L2SP_193027_20230702_02_T1 with S2A_32UPU_20230703_0_L2A (1.01 days" in done.stdout
+    (pair,) = json.loads(told.stdout)["pairs"]
+    assert pair["vnir"] == ["S2A_32UPU_20230703_0_L2A"]
+    assert narrow.exit_code == cli.BAD_INPUT
+    assert "no pair of LST and reflectance within 0.5 days" in narrow.stderr
+
+
+def test_search_needs_an_area_and_a_time() -> None:
+    assert run("catalog", "search", "landsat").exit_code == cli.USAGE
+    assert (
+        run("catalog", "search", "landsat", "--bbox", "1,2,x,4", "--datetime", "2023").exit_code == cli.USAGE
+    )
+
+
+def test_job_init_and_check(tmp_path: Path) -> None:
+    arguments = ("--catalog", "landsat-sentinel2", "--bbox", "11,48,11.2,48.1", "--datetime", "2023-06")
+    path = tmp_path / "job.yaml"
+    assert run("job", "init", path, *arguments).exit_code == 0
+    assert read_job(path).area.bbox == (11, 48, 11.2, 48.1)
+    assert run("job", "init", *arguments).stdout == path.read_text()
+    assert run("job", "init", path, *arguments).exit_code == cli.BAD_INPUT
+    assert run("job", "check", path).stdout == f"{path}: valid\n"
+    path.write_text(path.read_text().replace("dilate_m", "dilate"))
+    done = run("job", "check", path)
+    assert done.exit_code == cli.BAD_INPUT
+    assert "did you mean 'dilate_m'" in done.stderr
+
+
+def test_an_area_in_a_file_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    square = {"type": "Polygon", "coordinates": [[[1, 2], [3, 2], [3, 4], [1, 2]]]}
+    (tmp_path / "aoi.geojson").write_text(json.dumps(square))
+    monkeypatch.chdir(tmp_path)
+    done = run("job", "init", "--catalog", "landsat", "--area", "aoi.geojson", "--datetime", "2023")
+    assert str(tmp_path / "aoi.geojson") in done.stdout

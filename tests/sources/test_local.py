@@ -1,0 +1,90 @@
+"""Files in a folder, described in a few lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstzoom.errors import InputError
+from lstzoom.sources.loading import load
+from tests.sources.archive import box, write_cog
+
+TOML = """
+[source]
+name = "mine"
+title = "Files of mine"
+kind = "local"
+licence = "mine"
+
+[local]
+folder = "."
+pattern = "**/*.tif"
+group = '(?P<id>.+_(?P<datetime>\\d{8}))_'
+datetime_format = "%Y%m%d"
+
+[pair]
+window_days = 0
+
+[lst]
+hrefs = ["*_temperature.tif"]
+resolution_m = 30
+native_resolution_m = 90
+unit = "celsius"
+scale = 0.1
+
+[vnir]
+resolution_m = 10
+[vnir.bands.red]
+hrefs = ["*_b4.tif"]
+[vnir.bands.nir]
+hrefs = ["*_b8.tif"]
+"""
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    coarse, fine = box(600_000, 5_400_000, 30, (20, 24)), box(600_000, 5_400_000, 10, (60, 72))
+    for day, base in (("20230601", 200), ("20230701", 300)):
+        numbers = np.full(coarse.shape, base, np.int16)
+        numbers[0, 0] = -999
+        write_cog(tmp_path / "a" / f"farm_{day}_temperature.tif", numbers, coarse, nodata=-999)
+        for band in ("b4", "b8"):
+            values = np.full(fine.shape, 0.25, np.float32)
+            write_cog(tmp_path / f"farm_{day}_{band}.tif", values, fine, scale=2.0)
+    (tmp_path / "mine.toml").write_text(TOML)
+    return tmp_path / "mine.toml"
+
+
+def test_files_become_pairs_by_their_names(catalog: Path) -> None:
+    pair = load(catalog, lst_item="farm_20230701")
+    assert pair.attrs["lst_datetime"] == "2023-07-01T00:00:00+00:00"
+    assert pair.attrs["lst_native_resolution_m"] == 90
+    assert float(pair.lst.values[1, 1]) == pytest.approx(30 + 273.15, abs=1e-4)
+    assert np.isnan(pair.lst.values[0, 0])
+    # The tags of the file come before the catalogue.
+    np.testing.assert_array_equal(pair.vnir.values, np.full((2, 60, 72), 0.5, np.float32))
+    assert float(load(catalog, lst_item="farm_20230601").lst.values[1, 1]) == pytest.approx(293.15, abs=1e-4)
+
+
+def test_the_pattern_that_comes_with_lstzoom(tmp_path: Path) -> None:
+    coarse, fine = box(600_000, 5_400_000, 30, (20, 24)), box(600_000, 5_400_000, 10, (60, 72))
+    write_cog(tmp_path / "lst.tif", np.full(coarse.shape, 300, np.float32), coarse, nodata=float("nan"))
+    write_cog(tmp_path / "red.tif", np.full(fine.shape, 0.1, np.float32), fine)
+    mask = np.zeros(fine.shape, np.uint8)
+    mask[4, 5] = 1
+    write_cog(tmp_path / "mask.tif", mask, fine)
+    pair = load("local", folder=tmp_path)
+    assert pair.vnir.band.values.tolist() == ["red"]
+    assert np.argwhere(np.isnan(pair.vnir.values[0])).tolist() == [[4, 5]]
+
+
+def test_a_folder_without_the_files_says_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is nothing"):
+        load("local", folder=tmp_path)
+    with pytest.raises(InputError, match="there is no folder"):
+        load("local", folder=tmp_path / "none")
+    write_cog(tmp_path / "red.tif", np.ones((60, 72), np.float32), box(600_000, 5_400_000, 10, (60, 72)))
+    with pytest.raises(InputError, match="no thermal asset"):
+        load("local", folder=tmp_path)
