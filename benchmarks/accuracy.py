@@ -1,9 +1,9 @@
 """Error against known truth: real cases, the same made harder, and simulated scenes, beside bars and peers.
 
 Run as ``make bench-accuracy`` or ``python -m benchmarks.accuracy [--json FILE] [--side N] [--seeds N]
-[--without-pydms] [--only real|simulated]``. Real cases are read from the folder that the environment variable
-``LSTZOOM_REAL_DATA`` names; pyDMS runs in an environment of its own (``make pydms``). Whatever is absent is
-skipped with a message. One set of defaults for everything: no case has settings of its own.
+[--pydms-limit SECONDS] [--only real|simulated]``. Real cases are read from the folder that the environment
+variable ``LSTZOOM_REAL_DATA`` names; pyDMS runs in an environment of its own (``make pydms``). Whatever is absent
+is skipped with a message. One set of defaults for everything: no case has settings of its own.
 """
 
 from __future__ import annotations
@@ -419,6 +419,7 @@ def main() -> int:
     groups, bars = _run(args)
     _print_bars(bars)
     if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(_record(groups, bars, args), indent=1))
     return int(not all(bar.is_met for bar in bars))
 
