@@ -2,7 +2,7 @@
 
 Run as ``make bench-accuracy`` or ``python -m benchmarks.accuracy [--json FILE] [--side N] [--seeds N]
 [--pydms-limit SECONDS] [--only real|simulated]``. Real cases are read from the folder that the environment
-variable ``LSTZOOM_REAL_DATA`` names; pyDMS runs in an environment of its own (``make pydms``). Whatever is absent
+variable ``LSTZOOM_REAL_DATA`` names; pyDMS runs in its own environment (``make pydms``). Whatever is absent
 is skipped with a message. One set of defaults for everything: no case has settings of its own.
 """
 
