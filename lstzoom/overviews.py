@@ -51,7 +51,8 @@ def _write_level(file: Any, target: Path, factor: int, encoding: Encoding, block
     a, b, c, d, e, f = tuple(file.transform)[:6]
     with rasterio.open(
         target, "w", driver="GTiff", height=rows, width=columns, count=1, dtype=encoding.dtype,
-        nodata=encoding.nodata, crs=file.crs, transform=Affine(factor * a, factor * b, c, factor * d, factor * e, f),
+        nodata=encoding.nodata, crs=file.crs,
+        transform=Affine(factor * a, factor * b, c, factor * d, factor * e, f),
         tiled=True, blockxsize=block, blockysize=block, bigtiff="IF_SAFER",
     ) as level:  # fmt: skip
         for start in range(0, rows, step):
