@@ -20,8 +20,8 @@ _KELVIN_STEP: Final = 0.01
 _MOST_KELVIN: Final = 700.0
 _REFLECTANCE_STEP: Final = 1e-4
 _REFLECTANCE: Final = (-0.2, 2.0)
-_SHOWN_KELVIN: Final = (0.02, 0.98)
-_SHOWN_REFLECTANCE: Final = (0.005, 0.99)
+_SHOWN_KELVIN: Final = (0.01, 0.99)
+_SHOWN_REFLECTANCE: Final = (0.005, 0.98)
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ class Survey:
 
     @property
     def kelvin_shown(self) -> Stretch:
-        """Range of the colours of temperature: the middle 96 %, a tenth of a kelvin at least."""
+        """Range of the colours of temperature: the middle 98 %, a tenth of a kelvin at least."""
         return self.kelvin.stretch(_SHOWN_KELVIN, 0.1)
 
     @property
@@ -183,7 +183,8 @@ def survey(
             flags += np.bincount(values_of(outputs.qa, rows).ravel(), minlength=256)  # type: ignore[arg-type]
         if rgb is not None:
             colours = values_of(rgb, rows)
-            reflectance.add(colours[:, np.isfinite(colours).all(axis=0)])
+            # Clouds are bright: only ground that has a temperature decides what is white.
+            reflectance.add(colours[:, np.isfinite(colours).all(axis=0) & np.isfinite(lst)])
             small_rgb.append(area_mean(_padded(colours, factor), factor, min_valid=0.0))
     return Survey(
         kelvin, sigma, reflectance, conservation, flags, np.concatenate(small),
