@@ -25,7 +25,7 @@ THUMBNAIL: Final = 512
 COLOUR_MAP: Final = "inferno"
 _NEUTRAL: Final = 184  # grey that is in neither kind of picture
 # Most ground is dark, and a few roofs are bright.
-_GAMMA: Final = 0.6
+_GAMMA: Final = 0.7
 # Colours of inferno (CC0), evenly spaced from cold to hot; between them it is close to straight.
 _INFERNO: Final = (
     "000004", "0a0722", "200c4a", "3b0964", "56106e", "71196e", "8a226a", "a52c60", "bc3754",

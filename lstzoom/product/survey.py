@@ -21,7 +21,7 @@ _MOST_KELVIN: Final = 700.0
 _REFLECTANCE_STEP: Final = 1e-4
 _REFLECTANCE: Final = (-0.2, 2.0)
 _SHOWN_KELVIN: Final = (0.01, 0.99)
-_SHOWN_REFLECTANCE: Final = (0.005, 0.98)
+_SHOWN_REFLECTANCE: Final = (0.005, 0.99)
 
 
 @dataclass(slots=True)
@@ -139,8 +139,9 @@ class Survey:
 
     @property
     def reflectance_shown(self) -> Stretch:
-        """Range of the natural colours."""
-        return self.reflectance.stretch(_SHOWN_REFLECTANCE, 1e-3)
+        """Range of the natural colours; reflectance below 0, which haze leaves behind, is black."""
+        low, high = self.reflectance.stretch(_SHOWN_REFLECTANCE, 1e-3)
+        return Stretch(max(low, 0.0), max(high, 1e-3))
 
     def shares(self) -> dict[str, float] | None:
         """Percentage of fine pixels by what the flag means."""
