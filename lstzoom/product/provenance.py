@@ -138,6 +138,7 @@ def sharpening_block(
 def _tell_bands(account: _Account, bundle: Bundle, tags: Mapping[str, str]) -> None:
     used = [name.strip() for name in tags["bands"].split(",")] if tags.get("bands") else None
     account.tell("bands_used", used)
+    account.tell("bands_coarser_than_result", _coarser(tags, used))
     account.tell(
         "bands_left_out",
         None if used is None else [
@@ -146,6 +147,13 @@ def _tell_bands(account: _Account, bundle: Bundle, tags: Mapping[str, str]) -> N
             if facts.common_name not in used
         ],
     )  # fmt: skip
+
+
+def _coarser(tags: Mapping[str, str], used: list[str] | None) -> list[str] | None:
+    """Bands, with the side of their own pixels, that hold no detail of the fine grid."""
+    if used is None:
+        return None
+    return [one.strip() for one in tags["coarser_bands"].split(",")] if "coarser_bands" in tags else []
 
 
 def _why_not(bundle: Bundle, key: str) -> str:
