@@ -178,7 +178,7 @@ def _layer(bundle: Bundle, kind: str) -> tuple[list[str], list[dict[str, Any]], 
         return ["data", "reflectance"], [_reflectance(known[kind])], known[kind].source
     if kind.removesuffix("_qa") in known:
         sources = known[kind.removesuffix("_qa")].quality
-        return ["data", "metadata", "saturation"], _quality(sources), sources[0]
+        return ["data", "metadata", "saturation", "incomplete-testing"], _quality(sources), sources[0]
     return _other(bundle, kind)
 
 

@@ -23,6 +23,7 @@ from rio_cogeo import cog_validate
 from typer.testing import CliRunner
 
 from lstzoom import cli
+from lstzoom.config import SharpenConfig
 from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.product import MaskRules, ProductPlan, ingest, open_bundle, open_outputs, publish
 from lstzoom.product import metadata as md
@@ -52,16 +53,9 @@ def run(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = CliRunner().invoke(
         cli.app,
         ["sharpen", str(bundle), "-o", f"{folder}/lst.tif", "--qa", f"{folder}/qa.tif",
-         "--zarr", f"{folder}/all.zarr", "-q"],
+         "--uncertainty", f"{folder}/sigma.tif", "--zarr", f"{folder}/all.zarr", "-q"],
     )  # fmt: skip
     assert done.exit_code == cli.OK, done.stderr
-    with rasterio.open(folder / "lst.tif") as file:
-        profile, kelvin = file.profile, file.read(1)
-    # A known uncertainty, stored as that of a run is.
-    sigma = np.where(kelvin == 65535, 65535, 50 + kelvin % 100).astype(np.uint16)
-    with rasterio.open(folder / "sigma.tif", "w", **profile) as file:
-        file.write(sigma, 1)
-        file.scales = (0.01,)
     return folder
 
 
@@ -118,7 +112,7 @@ def test_all_that_is_promised_is_there(product: Path, short: Path) -> None:
     assert {"lst", "lst_qa", "lst_uncertainty", "scl_mask_10m", "metadata", *pictures} <= kinds
     assert {f"vnir{number:02d}{end}" for number in range(2, 10) for end in ("", "_qa")} <= kinds
     without = {kind_of(path.name) for path in short.iterdir()}
-    assert {"lst", "lst_qa", "vnir03_qa", "rgb_composite"} <= without
+    assert {"lst", "lst_qa", "lst_uncertainty", "vnir03_qa", "rgb_composite"} <= without
     assert "vnir03" not in without
 
 
@@ -276,7 +270,13 @@ def test_the_sharpening_is_accounted_for(product: Path, run: Path, bundle: Path)
     reasons = {one["name"]: one["reason"] for one in block["bands_left_out"]}
     assert "sharpness" in reasons["vnir02"]
     assert reasons["vnir10"] == "not delivered with the input"
-    assert block["windows"] == {"stride": 16, "extension": 4, "min_samples": 64, "unit": "coarse pixels"}
+    assert block["windows"] == SharpenConfig().windows.model_dump() | {"unit": "coarse pixels"}
+    assert block["sample_rows"]["level"] > 1000
+    assert abs(block["shift"]["x"]) < 1
+    assert block["shift_corrected"] is False
+    assert 0 < block["reliability"] <= 1
+    assert block["bands_coarser_than_result"] == []
+    assert set(block["unknown"]) == {"model", "residual_before_correction", "accuracy_one_scale_up"}
     assert block["conservation"]["largest"] < 0.02
     assert block["conservation"]["coarse_pixels"] > 30000
     with rasterio.open(run / "qa.tif") as file:
