@@ -122,16 +122,20 @@ def sharpening_block(
     account.tell("block_version", VERSION)
     method = tags.get("method")
     account.tell("method", method)
-    account.tell("method_description", _METHODS.get(method or ""), "the method has no description here")
-    account.tell("method_reference", _REFERENCE)
+    account.tell("method_description", _METHODS.get(method or ""), "the method is not known here")
+    account.tell(
+        "method_reference", _REFERENCE if method in _METHODS else None, "the method is not known here"
+    )
     account.tell("software", {"name": "lstzoom", "version": tags["version"]} if "version" in tags else None)
     account.tell("published_with", {"name": "lstzoom", "version": lstzoom.__version__})
     account.tell("seed", _whole(tags.get("seed")))
-    account.tell("ratio", _whole(tags.get("ratio")))
+    account.tell("ratio", round(bundle.lst.source.geobox.affine.a / outputs.grid.affine.a))
     _tell_bands(account, bundle, tags)
     _tell_training(account, tags, extras)
     _tell_quality(account, outputs, found, extras)
     account.tell("inputs", inputs)
+    if not tags.get("vnir"):
+        account.unknown["inputs"] = "incomplete: the files of the result do not name the reflectance"
     return account.content | {"unknown": account.unknown}
 
 
@@ -222,7 +226,7 @@ def checksums(bundle: Bundle, container: Container, tags: Mapping[str, str]) -> 
     bundle, container
         The input, and its files.
     tags
-        Of the result; reflectance that it does not name is left out. Without names all is listed.
+        Of the result; reflectance that it does not name is left out.
     """
     named = {name.strip() for name in tags.get("vnir", "").split(",") if name.strip()}
     finest = f"scl_mask_{min(bundle.scl)}m" if bundle.scl else ""
@@ -230,7 +234,7 @@ def checksums(bundle: Bundle, container: Container, tags: Mapping[str, str]) -> 
     for kind, entry in sorted(bundle.files.items()):
         base = kind.removesuffix("_qa")
         is_band = base in bundle.band_keys
-        used = is_band and (not named or Path(bundle.files[base].name).name in named)
+        used = is_band and Path(bundle.files[base].name).name in named
         if used or kind in ("lst", "metadata", finest):
             content = container.read(entry)
             out.append(

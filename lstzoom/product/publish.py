@@ -110,9 +110,10 @@ def publish(
     Raises
     ------
     InputError
-        If the product exists, cannot be named or written, or no pixel has a temperature.
+        If the product exists, cannot be named or written, no pixel has a temperature, or the result says
+        that it was made of something else.
     GridMismatchError
-        If the result is not of this bundle.
+        If the result does not lie on the grid of this bundle.
     EncodingError
         If values do not fit the encoding.
     """
@@ -146,6 +147,12 @@ def _require_same_scene(source: Bundle, outputs: Outputs) -> GridPair:
         raise GridMismatchError(
             f"the result lies on {describe_grid(fine)}, which does not nest in the temperature of "
             f"{source.location!r}, {describe_grid(coarse)}; name the bundle that was sharpened"
+        )
+    made_of, there = outputs.tags.get("lst"), Path(source.files["lst"].name).name
+    if made_of is not None and made_of != there:
+        raise InputError(
+            f"the result says that it was made of {made_of!r}, and the temperature of {source.location!r} is "
+            f"{there!r}; name the bundle that was sharpened"
         )
     return GridPair(coarse, ratio)
 

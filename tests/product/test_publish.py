@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -244,7 +245,8 @@ def test_configuration_b_becomes_a(scene: Scene, run: Path, tmp_path: Path) -> N
     plan = BundlePlan(style="short", configuration="B", tagged=False)
     source = write_bundle(tmp_path / "in", plan, scene=scene)
     (tmp_path / "out").mkdir()
-    done = publish(source, open_outputs(run / "lst.tif"), tmp_path / "out", ProductPlan("short"))
+    outputs = replace(open_outputs(run / "lst.tif"), tags={})
+    done = publish(source, outputs, tmp_path / "out", ProductPlan("short"))
     told = properties(done)
     assert done.name.endswith(open_bundle(source).name.order)  # type: ignore[union-attr]
     assert told["day_flag"] is True
@@ -433,6 +435,32 @@ def test_a_result_of_another_scene_is_refused(run: Path, tmp_path: Path) -> None
     other = write_bundle(tmp_path, shape=(120, 120))
     with pytest.raises(GridMismatchError, match="name the bundle that was sharpened"):
         publish(other, open_outputs(run / "lst.tif"), tmp_path)
+
+
+def test_a_result_that_says_little_makes_a_product_that_says_little(
+    scene: Scene, bundle: Path, run: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.tif"
+    with rasterio.open(run / "lst.tif") as file, rasterio.open(plain, "w", **file.profile) as copy:
+        copy.write(file.read())
+        copy.scales = (0.01,)
+    done = publish(bundle, open_outputs(plain), tmp_path)
+    block = properties(done)["sharpening"]
+    assert (block["ratio"], block["method"], block["method_reference"], block["bands_used"]) == (
+        3,
+        None,
+        None,
+        None,
+    )
+    assert {"method", "software", "windows", "shift", "qa_percentages", "inputs"} <= set(block["unknown"])
+    assert {one["kind"] for one in block["inputs"]} == {"lst", "metadata", "scl_mask_10m"}
+    assert block["conservation"]["largest"] < 0.02
+
+
+def test_a_result_of_another_day_on_the_same_grid_is_refused(scene: Scene, run: Path, tmp_path: Path) -> None:
+    day = BundlePlan(acquired=datetime(2026, 7, 10, 10, 31, 15, tzinfo=UTC))
+    with pytest.raises(InputError, match="made of"):
+        publish(write_bundle(tmp_path, day, scene=scene), open_outputs(run / "lst.tif"), tmp_path)
 
 
 def test_what_exists_is_replaced_only_on_demand(bundle: Path, run: Path, tmp_path: Path) -> None:
