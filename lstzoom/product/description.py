@@ -38,8 +38,8 @@ EXTENSIONS: Final[Mapping[str, str]] = {
 }
 """Extensions beside those of `lstzoom.product.item`."""
 _LINEAGE: Final = (
-    "Land surface temperature of the product named as derived_from, sharpened with its reflectance; the "
-    "coarse temperature is conserved. metadata.json tells method, settings and checksums."
+    "Land surface temperature of the product named as derived_from, sharpened with its reflectance. The "
+    "metadata tell method, settings, checksums, and how well the coarse temperature is conserved."
 )
 _RGBA: Final = ("red", "green", "blue", "alpha")
 
