@@ -396,6 +396,7 @@ def _tags(
     lst: str, vnir: Sequence[str], bands: Sequence[str], grids: GridPair, config: SharpenConfig
 ) -> dict[str, str]:
     """Say in the files how they were made; names of inputs without their folders."""
+    windows = config.windows
     return {
         "TIFFTAG_SOFTWARE": f"lstzoom {__version__}",
         "LSTZOOM_VERSION": __version__,
@@ -403,6 +404,7 @@ def _tags(
         "LSTZOOM_SEED": str(config.seed),
         "LSTZOOM_CONSERVATION_BOX": str(config.conservation_box),
         "LSTZOOM_RATIO": str(grids.ratio),
+        "LSTZOOM_WINDOWS": f"{windows.stride}, {windows.extension}, {windows.min_samples}",
         "LSTZOOM_LST": Path(lst).name,
         "LSTZOOM_VNIR": ", ".join(Path(path).name for path in vnir),
         "LSTZOOM_BANDS": ", ".join(bands),
@@ -745,6 +747,7 @@ def warm(*, quiet: Quiet = False, debug: Debug = False) -> None:
 catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")
 job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
 cli_bundle.register(catalog, _session)
+cli_bundle.register_product(app, _session, _EXIT_CODES)
 cli_catalog.register(catalog, job, _session)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")

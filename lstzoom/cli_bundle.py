@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -153,3 +153,62 @@ def _require_writable(output: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"{str(output)!r} exists; choose another name, or allow to replace a file with --overwrite"
         )
+
+
+def register_product(app: typer.Typer, session: Session, epilog: str) -> None:
+    """Add the command that writes the bundle of a sharpened scene to an app."""
+
+    @app.command(epilog=epilog)
+    def product(
+        bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Bundle that was sharpened.")],
+        lst: Annotated[
+            str,
+            typer.Argument(metavar="LST", help="COG of `lstzoom sharpen -o`, or its Zarr store."),
+        ],
+        *,
+        output: Annotated[
+            Path, typer.Option("--output", "-o", help="Folder that the folder of the product goes to.")
+        ],
+        qa: Annotated[str | None, typer.Option(metavar="FILE", help="COG of the flags, of --qa.")] = None,
+        uncertainty: Annotated[
+            str | None, typer.Option(metavar="FILE", help="COG of the standard uncertainty, K.")
+        ] = None,
+        style: Annotated[
+            Literal["long", "short"],
+            typer.Option(help="Names: long with satellite and geohash, short in a folder of the order."),
+        ] = "long",
+        edition: Annotated[
+            Literal["A", "B"], typer.Option(help="Metadata: A since 20 January 2026, B before.")
+        ] = "A",
+        encoding: Annotated[
+            Literal["uint16", "float32"],
+            typer.Option(help="uint16 holds steps of 0.01 K (nodata 65535), float32 kelvin as they are."),
+        ] = "uint16",
+        order: Annotated[
+            str | None, typer.Option(help="Id of the order, for short names; default that of the bundle.")
+        ] = None,
+        link: Annotated[
+            str | None, typer.Option(metavar="URL", help="Where the product is documented and accessed.")
+        ] = None,
+        model: Annotated[
+            Path | None, typer.Option(help="Stored model; its name and checksum go into the metadata.")
+        ] = None,
+        accuracy: Annotated[
+            Path | None, typer.Option(help="JSON of `lstzoom validate`; its figures go into the metadata.")
+        ] = None,
+        reflectance: Annotated[
+            bool, typer.Option(help="Pass the reflectance of the bundle through, too.")
+        ] = True,
+        overwrite: Annotated[
+            bool, typer.Option("--overwrite", help="Replace a product of the same name.")
+        ] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    ) -> None:
+        """Write the LSTzoom bundle of a sharpened scene: layers, pictures, metadata, STAC item."""
+        with session(debug=debug):
+            from lstzoom.product import ProductPlan, open_outputs, publish
+            from lstzoom.product.provenance import read_extras
+
+            plan = ProductPlan(style, edition, encoding, order, link, reflectance, overwrite)
+            outputs = open_outputs(lst, qa, uncertainty)
+            typer.echo(publish(bundle, outputs, output, plan, extras=read_extras(model, accuracy)))

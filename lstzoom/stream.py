@@ -393,7 +393,8 @@ def write_scene(
         aligned = scene.moved is not None
         tell(shift, grid, moved=aligned)
         account = model_attributes(trained, scene.grids, settings.method) | band_attributes(scene)
-        sinks.tag(_upper(attributes(shift) | account | {"lstzoom_aligned": int(aligned)}))
+        rows = {"lstzoom_level_rows": trained.level_rows, "lstzoom_detail_rows": trained.detail_rows}
+        sinks.tag(_upper(attributes(shift) | account | rows | {"lstzoom_aligned": int(aligned)}))
         count, results = _computed(scene, trained, settings, client, threads)
         report(0, count)
         for done, (window, layers) in enumerate(results, 1):
@@ -484,7 +485,7 @@ def _sinks(targets: Targets, grid: GeoBox, tile: int, names: Sequence[str]) -> I
     wanted = {
         "lst": (targets.lst, targets.encoding, "LST", "K"),
         "qa": (targets.qa, QA_ENCODING, "QA", "1"),
-        "lst_uncertainty": (targets.uncertainty, targets.encoding, "LST uncertainty", "K"),
+        "lst_uncertainty": (targets.uncertainty, targets.encoding.averaged, "LST uncertainty", "K"),
     }
     with ExitStack() as stack:
         files: dict[str, CogSink] = {}

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import threading
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,6 +27,7 @@ import rasterio.shutil
 from rasterio.windows import Window
 
 from lstzoom.errors import EncodingError, InputError
+from lstzoom.overviews import build_radiance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COG_BLOCK: Final = 512
+RADIANCE: Final = "RADIANCE"
+"""Overviews that average temperature as a radiometer does."""
 _ZARR_CHUNK: Final = 512
 _REPLACED: Final = "replaced"
 
@@ -59,7 +62,7 @@ class Encoding:
     nodata
         Stored number of missing pixels; None if all numbers are values.
     overview
-        Resampling of overviews, as GDAL names it.
+        Resampling of overviews, as GDAL names it, or ``"RADIANCE"``: the mean of the fourth power of kelvin.
     """
 
     name: str
@@ -68,6 +71,11 @@ class Encoding:
     offset: float = 0.0
     nodata: float | None = None
     overview: str = "AVERAGE"
+
+    @property
+    def averaged(self) -> Encoding:
+        """The same with plain averages in overviews, for kelvin that are no temperature."""
+        return replace(self, overview="AVERAGE")
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -131,10 +139,10 @@ class Encoding:
         )
 
 
-UINT16: Final = Encoding("uint16", "uint16", scale=0.01, nodata=65535)
+UINT16: Final = Encoding("uint16", "uint16", scale=0.01, nodata=65535, overview=RADIANCE)
 """Kelvin in steps of 0.01 K, 0 to 655.34 K."""
 
-FLOAT32: Final = Encoding("float32", "float32", nodata=math.nan)
+FLOAT32: Final = Encoding("float32", "float32", nodata=math.nan, overview=RADIANCE)
 """Kelvin as they are, NaN where missing."""
 
 QA: Final = Encoding("qa", "uint8", overview="MODE")
@@ -381,6 +389,8 @@ class CogSink:
     def _finish(self) -> None:
         assert self._folder is not None  # noqa: S101  (set on entry)
         cog = self._folder.path / "cog.tif"
+        if self.encoding.overview == RADIANCE:
+            build_radiance(self._folder.path / "blocks.tif", self.encoding, COG_BLOCK)
         # GDAL keeps overviews in a file of their own until it knows where they go: written once, read once.
         with rasterio.Env(COG_TMP_COMPRESSION="NONE"):
             rasterio.shutil.copy(self._folder.path / "blocks.tif", cog, **self._options())
@@ -388,13 +398,16 @@ class CogSink:
         logger.info("wrote %s", self.path)
 
     def _options(self) -> dict[str, Any]:
+        made = self.encoding.overview == RADIANCE
         return {
             "driver": "COG",
             "blocksize": COG_BLOCK,
             "compress": self.compress.upper(),
             "predictor": "YES",
-            "overview_resampling": self.encoding.overview,
-            "overviews": "IGNORE_EXISTING",
+            "overview_resampling": "AVERAGE" if made else self.encoding.overview,
+            "overviews": "FORCE_USE_EXISTING" if made else "IGNORE_EXISTING",
+            # Readers stretch by these without reading the pixels; they are of stored numbers.
+            "statistics": "YES",
             "bigtiff": "IF_SAFER",
             "num_threads": str(self.num_threads),
         }

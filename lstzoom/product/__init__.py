@@ -9,5 +9,17 @@ from __future__ import annotations
 from lstzoom.product.bundle import Bundle, BundleArrays, open_bundle
 from lstzoom.product.item import ingest
 from lstzoom.product.masks import MaskRules
+from lstzoom.product.outputs import Outputs, open_outputs
+from lstzoom.product.publish import ProductPlan, publish
 
-__all__ = ["Bundle", "BundleArrays", "MaskRules", "ingest", "open_bundle"]
+__all__ = [
+    "Bundle",
+    "BundleArrays",
+    "MaskRules",
+    "Outputs",
+    "ProductPlan",
+    "ingest",
+    "open_bundle",
+    "open_outputs",
+    "publish",
+]

@@ -13,6 +13,7 @@ import pystac
 
 from lstzoom import raster
 from lstzoom.errors import GridMismatchError
+from lstzoom.kernels.quality import MEANINGS, QA
 from lstzoom.product import masks
 from lstzoom.product import metadata as md
 from lstzoom.product.encoding import DOCUMENTED, Decoded, Variable, decode
@@ -35,6 +36,15 @@ _COLOURS: Final[Mapping[str, str]] = {
     "thin cloud": "C8C8C8",
     "cloud shadow": "505050",
     "water": "2E6FB7",
+}
+
+_FLAG_COLOURS: Final[Mapping[QA, str]] = {
+    QA.NODATA: "000000",
+    QA.LOCAL: "1A9850",
+    QA.GLOBAL: "91CF60",
+    QA.INTERPOLATED: "FEE08B",
+    QA.MASKED: "C8C8C8",
+    QA.UNSUPPORTED: "FC8D59",
 }
 
 
@@ -168,12 +178,16 @@ def _layer(bundle: Bundle, kind: str) -> tuple[list[str], list[dict[str, Any]], 
         return ["data", "reflectance"], [_reflectance(known[kind])], known[kind].source
     if kind.removesuffix("_qa") in known:
         sources = known[kind.removesuffix("_qa")].quality
-        return ["data", "metadata", "saturation"], _quality(sources), sources[0]
+        return ["data", "metadata", "saturation", "incomplete-testing"], _quality(sources), sources[0]
     return _other(bundle, kind)
 
 
 def _other(bundle: Bundle, kind: str) -> tuple[list[str], list[dict[str, Any]], RasterSource]:
     source = raster.describe(bundle.files[kind].path)[0]
+    if kind == "lst_qa":
+        return ["data", "metadata", "quality"], [_flags(source)], source
+    if kind == "lst_uncertainty":
+        return ["data", "metadata", "uncertainty"], [_band(kind, decode(source, "ST"))], source
     variable: Variable | None = (
         "ST" if kind == "lst_sharpened_10m" else "EMIS" if kind.startswith("emi") else
         {"aot": "AOT", "tcwv": "TCWV"}.get(kind)  # type: ignore[assignment]
@@ -246,6 +260,16 @@ def _quality(sources: tuple[RasterSource, ...]) -> list[dict[str, Any]]:
         }
         for source in sources
     ]
+
+
+def _flags(source: RasterSource) -> dict[str, Any]:
+    """Describe the flags that lstzoom writes."""
+    classes = [
+        {"value": flag.value, "name": name, "description": name.replace("_", " ").capitalize()}
+        | {"color_hint": _FLAG_COLOURS[flag]}
+        for flag, name in MEANINGS.items()
+    ]
+    return {**_plain("lst_qa", source), "classification:classes": classes}
 
 
 def _classes(classes: Mapping[int, str]) -> list[dict[str, Any]]:
