@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__, cli_bundle, cli_catalog
+from lstzoom import __version__, cli_bundle, cli_catalog, cli_model
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lstzoom.inputs import SceneArrays
     from lstzoom.raster import LazyStack, RasterSource
     from lstzoom.stream import Progress, Targets, Written
+    from lstzoom.train import SceneModel
     from lstzoom.validate import ValidationReport
 
 OK, UNEXPECTED, USAGE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3, 130
@@ -338,6 +339,12 @@ def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
                 raise InputError(f"{str(path)!r} is an input and would be replaced; choose another name")
 
 
+def _loaded(path: str) -> SceneModel:
+    from lstzoom.train import load_model
+
+    return load_model(path)
+
+
 def _run(
     scene: SceneArrays,
     targets: Targets,
@@ -346,13 +353,14 @@ def _run(
     threads: int,
     memory: float | None,
     *,
+    model: SceneModel | None,
     quiet: bool,
 ) -> Written:
     """Sharpen into files, here or on a cluster of processes."""
     from lstzoom import stream
 
     with _progress("sharpening", quiet=quiet) as progress:
-        common: dict[str, Any] = {"config": config, "progress": progress}
+        common: dict[str, Any] = {"config": config, "model": model, "progress": progress}
         if workers == 1:
             return stream.write_scene(scene, targets, threads=threads, **common)
         with stream.local_cluster(workers, memory) as client:
@@ -462,6 +470,10 @@ def sharpen(
         typer.Option("--align", help="Move reflectance to fit LST, by the shift measured between the two."),
     ] = False,
     seed: Seed = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Model of `lstzoom fit` in place of training; --seed is its own."),
+    ] = None,
     lst_units: LstUnits = "auto",
     lst_scale: LstScale = None,
     lst_offset: LstOffset = None,
@@ -490,6 +502,8 @@ def sharpen(
         from lstzoom import stream
         from lstzoom.write import ENCODINGS
 
+        trained = None if model is None else _loaded(model)
+        seed = seed if trained is None else trained.seed
         options = {"units": lst_units, "nodata": lst_nodata, "scale": lst_scale, "offset": lst_offset}
         inputs = _inputs(lst, vnir, names, ratio, nodata, options, blue=blue)
         grids = inputs.grids
@@ -505,10 +519,12 @@ def sharpen(
             )
         config = _settings(chunk=chunk, seed=seed, method=method, align=align)
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
+        if trained is not None:
+            tags["LSTZOOM_MODEL"] = trained.content_hash
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
-        _require_other_than_inputs(targets, [*inputs.paths, *([mask] if mask else [])])
+        _require_other_than_inputs(targets, [*inputs.paths, *(one for one in (mask, model) if one)])
         scene = inputs.open(chunk, mask, clear)
-        written = _run(scene, targets, config, workers, threads, limit, quiet=quiet)
+        written = _run(scene, targets, config, workers, threads, limit, model=trained, quiet=quiet)
         summary = _summary(written, tags, workers, encoding)
         if as_json:
             typer.echo(json.dumps(summary))
@@ -666,6 +682,7 @@ catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")
 job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
 cli_bundle.register(catalog, _session)
 cli_catalog.register(catalog, job, _session)
+cli_model.register(app, _session, _inputs, _settings)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")
 
