@@ -10,7 +10,7 @@ import scipy.optimize
 import scipy.stats
 import xarray as xr
 from odc.geo.xr import xr_coords
-from shapely.geometry import box, mapping, shape
+from shapely.geometry import Point, box, mapping, shape
 
 import lstzoom
 from lstzoom import timeseries as ts
@@ -236,7 +236,7 @@ def test_hotspots_are_found_with_place_size_and_excess() -> None:
     assert large.mean_temperature == pytest.approx(312, abs=1)
     assert large.area == pytest.approx(1200)
     assert large.geometry.area == pytest.approx(1200)
-    assert large.geometry.contains(shape({"type": "Point", "coordinates": (made.x[41], made.y[31])}))
+    assert large.geometry.contains(Point(made.x[41], made.y[31]))
     assert min(small.confidence, large.confidence) > 0.999
     assert 0 < large.uncertainty < 1
     assert [spot.pixels for spot in ts.hotspots(made, least_pixels=2)] == [12]
@@ -284,6 +284,8 @@ def test_the_table_is_read_back_from_geoparquet(tmp_path: Path) -> None:
     read = geopandas.read_parquet(tmp_path / "hot.parquet")
     assert read.crs == made.odc.crs
     assert list(read.excess) == [spot.excess for spot in spots]
+    with pytest.raises(lstzoom.InputError, match="exists"):
+        ts.write_geoparquet(spots, made.odc.crs, tmp_path / "hot.parquet")
     assert all(one.equals(spot.geometry) for one, spot in zip(read.geometry, spots, strict=True))
 
 
@@ -355,7 +357,7 @@ def test_what_is_no_cube_is_refused(quiet: Series) -> None:
         (lambda: ts.contrast(cube.isel(time=0), inner=50, outer=12), "inner < outer"),
         (lambda: ts.hotspots(cube.isel(time=0), alpha=0), "alpha"),
         (lambda: ts.zonal_statistics(cube, {"type": "FeatureCollection", "features": []}), "no feature"),
-        (lambda: ts.zonal_statistics(cube, collection(shape({"type": "Point", "coordinates": (0, 0)}))), "polygon"),
+        (lambda: ts.zonal_statistics(cube, collection(Point(0, 0))), "polygon"),
         (lambda: ts.zonal_statistics(cube, collection(box(0, 0, 1, 1))), "beside the grid"),
     ]:  # fmt: skip
         with pytest.raises(lstzoom.InputError, match=told):

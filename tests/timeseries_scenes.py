@@ -38,7 +38,7 @@ def series(
     gaps: float = 0.1,
     seed: int = 0,
 ) -> Series:
-    """Make a cube from the truth of a simulated scene: season, trend, noise as stated, clouds that were missed.
+    """Make a cube from the truth of a scene: season, trend, noise as stated, clouds that were missed.
 
     `trend` is in kelvin per year, `weather` the standard deviation of what all pixels share on a date.
     """

@@ -88,8 +88,8 @@ def _index(cube: xr.Dataset, when: When, name: str) -> int:
         found = np.zeros(0, int)
     if len(found) != 1:
         raise InputError(
-            f"{name} is {when!s}, which names {len(found)} of the {len(index)} times from {index[0]} to {index[-1]}; "
-            "give a date, with its hour if there are several"
+            f"{name} is {when!s}, which names {len(found)} of the {len(index)} times from {index[0]} to "
+            f"{index[-1]}; give a date, with its hour if there are several"
         )
     return int(found[0])
 

@@ -37,7 +37,8 @@ def require_cube(cube: xr.Dataset, *, uncertainty: bool = False, time: bool = Tr
     for name in names:
         if name not in cube:
             raise InputError(
-                f"the cube has {sorted(map(str, cube.data_vars))} and no {name!r}; it needs {', '.join(names)}"
+                f"the cube has {sorted(map(str, cube.data_vars))} and no {name!r}; it needs "
+                f"{', '.join(names)}"
             )
         if set(cube[name].dims) != set(dims):
             raise InputError(f"{name} has dimensions {cube[name].dims}; it needs {dims}")

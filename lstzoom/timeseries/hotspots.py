@@ -83,9 +83,9 @@ def contrast(scene: xr.Dataset, *, inner: float = 60.0, outer: float = 200.0) ->
     -------
     xarray.Dataset
         ``excess`` over the median of the ring, ``spread`` of the ring (1.4826 MAD) and ``uncertainty`` of the
-        excess, kelvin; ``p``, one-sided, that a pixel of the ring's (normal) population, measured with its own
-        uncertainty, is as hot: by Student's t, as the spread is itself an estimate. NaN where less than 16 pixels of the ring are known. Lazy if the
-        scene is.
+        excess, kelvin; ``p``, one-sided, that a pixel of the ring's (normal) population, measured with its
+        own uncertainty, is as hot: by Student's t, as the spread is itself an estimate. NaN where less than
+        16 pixels of the ring are known. Lazy if the scene is.
 
     Raises
     ------
@@ -131,8 +131,8 @@ def _ring(inner: float, outer: float, pixel: float) -> NDArray[np.intp]:
     offsets = np.unique(np.rint(np.stack([radius * np.sin(turn), radius * np.cos(turn)], axis=1)), axis=0)
     if len(offsets) < _LEAST_SAMPLES or np.hypot(*offsets.T).min() < 1:
         raise InputError(
-            f"a ring from {inner:g} to {outer:g} m holds {len(offsets)} pixels of {pixel:g} m; widen it: outer of "
-            f"{8 * pixel:g} m or more, inner of {2 * pixel:g} m or more"
+            f"a ring from {inner:g} to {outer:g} m holds {len(offsets)} pixels of {pixel:g} m; widen it: "
+            f"outer of {8 * pixel:g} m or more, inner of {2 * pixel:g} m or more"
         )
     return offsets.astype(np.intp)
 
@@ -178,8 +178,8 @@ def hotspots(
 ) -> list[Hotspot]:
     """Find hotspots of one date.
 
-    Pixels whose `contrast` is a discovery among all pixels of the scene (Benjamini & Hochberg 1995) and of some
-    size are joined with their neighbours, also over corners.
+    Pixels whose `contrast` is a discovery among all pixels of the scene (Benjamini & Hochberg 1995) and of
+    some size are joined with their neighbours, also over corners.
 
     Parameters
     ----------

@@ -79,8 +79,8 @@ def harmonic(cube: xr.Dataset, *, harmonics: int = 2) -> xr.Dataset:
     """Fit a mean, a linear trend and waves of the year to every pixel, robustly.
 
     Huber's M-estimate by iterated reweighting, the scale from the MAD: a cloud that was missed moves it by
-    little, and unlike medians by season it needs no dates spread evenly within a season. All pixels of a block
-    are solved at once; scikit-learn and SciPy solve one at a time, and are what the tests compare with.
+    little, and unlike medians by season it needs no dates spread evenly within a season. All pixels of a
+    block are solved at once; scikit-learn and SciPy solve one at a time, and are what the tests compare with.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def harmonic(cube: xr.Dataset, *, harmonics: int = 2) -> xr.Dataset:
     terms = 2 + 2 * harmonics
     if cube.sizes["time"] < _FEWEST_PER_TERM * terms:
         raise InputError(
-            f"the cube has {cube.sizes['time']} dates; {harmonics} harmonics need {_FEWEST_PER_TERM * terms}: take "
-            "fewer harmonics, or climatology(by='season')"
+            f"the cube has {cube.sizes['time']} dates; {harmonics} waves need {_FEWEST_PER_TERM * terms}: "
+            "take fewer harmonics, or climatology(by='season')"
         )
     outputs: dict[str, list[Any]] = {"coefficients": [("term", terms)], "spread": [], "count": []}
     fitted = per_pixel(_huber, [cube.lst], outputs, design=design(years(cube.time), harmonics))
@@ -149,12 +149,14 @@ def _reweighted(
     weight = known.astype(np.float64)
     # A little ridge, far below any noise: dates all in one season leave waves undetermined.
     ridge = 1e-9 * np.eye(x.shape[1]) * len(x)
-    found, spread = np.zeros((len(y), x.shape[1])), np.zeros(len(y))
+    found: NDArray[np.float64] = np.zeros((len(y), x.shape[1]))
+    spread = np.zeros(len(y))
     open_ = np.arange(len(y))
     for _ in range(_STEPS):
         # Each pixel stops when it has settled, whatever its neighbours do: blocks must not matter.
         w = weight[open_]
-        new = np.linalg.solve(*_normal(w, y[open_], x, ridge))[..., 0]
+        left, right = _normal(w, y[open_], x, ridge)
+        new = np.linalg.solve(left, right)[..., 0].astype(np.float64, copy=False)
         residual = np.where(known[open_], y[open_] - _curve(new, x), np.nan)
         _, scale, _ = median_and_spread(residual)
         size = np.abs(residual) / np.maximum(scale, 1e-6)[:, None]
@@ -180,7 +182,10 @@ def _normal(
 
 
 def _curve(found: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return sum((found[:, k, None] * x[:, k] for k in range(x.shape[1])), start=np.zeros((len(found), len(x))))
+    curve = np.zeros((len(found), len(x)))
+    for k in range(x.shape[1]):
+        curve += found[:, k, None] * x[:, k]
+    return curve
 
 
 def relative(
@@ -198,8 +203,8 @@ def relative(
     air_temperature
         Kelvin, dims (time) or (time, y, x), at the times of the cube.
     reference_area
-        bool, dims (y, x): pixels of which nothing special is expected. Their median is subtracted; dates on which
-        less than half of them is seen have no value. Give one of the two, or none for LST as it is.
+        bool, dims (y, x): pixels of which nothing special is expected. Their median is subtracted; dates on
+        which less than half of them is seen have no value. Give one of the two, or none for LST as it is.
 
     Returns
     -------
@@ -229,7 +234,8 @@ def _of_reference(lst: xr.DataArray, area: xr.DataArray) -> xr.DataArray:
     """Median over the reference area on each date."""
     if area.dtype != np.bool_ or dict(area.sizes) != {dim: lst.sizes[dim] for dim in ("y", "x")}:
         raise InputError(
-            f"reference_area is {area.dtype} with sizes {dict(area.sizes)}; give booleans on the grid of the cube"
+            f"reference_area is {area.dtype} with sizes {dict(area.sizes)}; give booleans on the grid of "
+            "the cube"
         )
     inside = np.flatnonzero(area.transpose("y", "x").values)
     if not len(inside):
@@ -273,7 +279,7 @@ def anomalies(
     Returns
     -------
     xarray.Dataset
-        ``anomaly`` and ``expected`` in kelvin, ``score``: anomaly over the pixel's own spread; dims (time, y, x).
+        ``anomaly`` and ``expected`` in kelvin, ``score``: anomaly over the pixel's spread; dims (time, y, x).
 
     Raises
     ------
@@ -286,7 +292,7 @@ def anomalies(
         expected, spread = expected_of(fitted, cube.time, harmonics), fitted.spread
     else:
         usual = climatology(cube, season)
-        label, group = _groups(cube.time, season)
+        _, group = _groups(cube.time, season)
         at = xr.DataArray(group, dims="time", coords={"time": cube.time})
         expected = usual.expected.isel({season: at}).drop_vars(season)
         spread = usual.spread.isel({season: at}).drop_vars(season)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -23,7 +24,7 @@ _DIGITS = 7
 
 def to_geojson(
     spots: Sequence[Hotspot],
-    crs: Any,
+    crs: Any,  # noqa: ANN401  (odc and pyproj)
     properties: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make a GeoJSON FeatureCollection of hotspots (RFC 7946: longitude and latitude).
@@ -75,12 +76,11 @@ def write_geojson(table: Mapping[str, Any], path: str | Path, *, overwrite: bool
     InputError
         If the file exists or cannot be written, or a value has no place in JSON (NaN).
     """
+    # A number that is none has no place in JSON.
     try:
         text = json.dumps(table, allow_nan=False, ensure_ascii=False, indent=1)
     except (ValueError, TypeError) as error:
-        raise InputError(
-            f"the table cannot be written as GeoJSON: {error}; replace such values by None"
-        ) from error
+        raise InputError(f"a value has no place in GeoJSON ({error}); give None in its place") from error
     put(path, f"{text}\n".encode(), overwrite=overwrite)
 
 
@@ -89,11 +89,15 @@ def write_geoparquet(
     crs: Any,  # noqa: ANN401  (odc and pyproj)
     path: str | Path,
     properties: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write hotspots as GeoParquet in their own CRS; arguments as for `to_geojson`.
 
     Raises
     ------
+    InputError
+        If the file exists or cannot be written.
     MissingExtraError
         If the extra "tables" is not installed.
     """
@@ -103,4 +107,6 @@ def write_geoparquet(
     rows: dict[str, Any] = {name: [getattr(spot, name) for spot in spots] for name in names}
     rows |= {name: [value] * len(spots) for name, value in (properties or {}).items()}
     shapes: list[BaseGeometry] = [spot.geometry for spot in spots]
-    geopandas.GeoDataFrame(rows, geometry=shapes, crs=str(crs)).to_parquet(path)
+    file = io.BytesIO()
+    geopandas.GeoDataFrame(rows, geometry=shapes, crs=str(crs)).to_parquet(file)
+    put(path, file.getvalue(), overwrite=overwrite)

@@ -28,10 +28,10 @@ def trend(
     """Theil-Sen slope of every pixel with its interval, and Mann-Kendall's test of whether there is one.
 
     The median of the slopes between all pairs of dates (Sen 1968, doi:10.1080/01621459.1968.10480934) bears
-    that 29 % of the dates are wrong, and its interval needs no normal errors; Huber's estimate bears fewer, and
-    clouds that were missed lie far off. The season is removed first (`harmonic`), fitted together with a trend
-    so that it does not take part of it. The arithmetic is that of `scipy.stats.theilslopes`, for all pixels of a
-    block at once.
+    that 29 % of the dates are wrong, and its interval needs no normal errors; Huber's estimate bears fewer,
+    and clouds that were missed lie far off. The season is removed first (`harmonic`), fitted together with a
+    trend so that it does not take part of it. The arithmetic is that of `scipy.stats.theilslopes`, for all
+    pixels of a block at once.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ def trend(
     at = years(cube.time)
     if np.ptp(at) < _SHORTEST:
         raise InputError(
-            f"the cube spans {np.ptp(at):.1f} years; a trend needs {_SHORTEST:g} or more to be told from the season"
+            f"the cube spans {np.ptp(at):.1f} years; a trend needs {_SHORTEST:g} or more to be told "
+            "from the season"
         )
     if not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence}; give a number between 0 and 1, such as 0.95")

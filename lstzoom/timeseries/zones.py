@@ -45,11 +45,11 @@ def zonal_statistics(
     Returns
     -------
     list of dict
-        For every asset and date: ``asset`` (id of the feature, or its number), ``properties``, ``time`` (ISO, or
-        None), ``mean``, ``min``, ``max``, ``median``, ``stdev``, ``q90`` in kelvin; ``area`` inside that
+        For every asset and date: ``asset`` (id of the feature, or its number), ``properties``, ``time`` (ISO,
+        or None), ``mean``, ``min``, ``max``, ``median``, ``stdev``, ``q90`` in kelvin; ``area`` inside that
         has values and ``coverage``, its share of the polygon; ``mean_uncertainty``: mean of the standard
-        uncertainties, which is that of the mean if errors are the same all over the asset, and too much
-        if they are not. None where nothing is known. Areas are planar, in the CRS of the grid.
+        uncertainties, which is that of the mean if errors are the same all over the asset, and too much if
+        they are not. None where nothing is known. Areas are planar, in the CRS of the grid.
 
     Raises
     ------
@@ -146,5 +146,5 @@ def _row(
     return row
 
 
-def _known(value: Any) -> float | None:  # noqa: ANN401  (exactextract tells missing values in more than one way)
+def _known(value: Any) -> float | None:  # noqa: ANN401  (missing values come as None or NaN)
     return float(value) if value is not None and np.isfinite(value) else None
