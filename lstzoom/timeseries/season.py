@@ -18,6 +18,7 @@ _HUBER: Final = 1.345
 """95 % efficient where errors are normal (Huber 1981, Robust Statistics)."""
 _STEPS: Final = 30
 _SETTLED: Final = 1e-4
+_BATCH: Final = 512
 _FEWEST_PER_TERM: Final = 2
 _LEAST_REFERENCE: Final = 0.5
 
@@ -131,11 +132,12 @@ def _huber(lst: NDArray[Any], *, design: NDArray[np.float64]) -> tuple[NDArray[n
     out = np.full((len(y), terms), np.nan)
     spread = np.full(len(y), np.nan)
     rows = np.flatnonzero(count >= _FEWEST_PER_TERM * terms)
-    if len(rows):
-        middle = design[:, 1].mean()
-        x = design - np.eye(1, terms, 1) * middle
-        out[rows], spread[rows] = _reweighted(np.where(known, y, 0.0)[rows], known[rows], x)
-        out[:, 0] -= out[:, 1] * middle
+    middle = design[:, 1].mean()
+    x = design - np.eye(1, terms, 1) * middle
+    for start in range(0, len(rows), _BATCH):
+        some = rows[start : start + _BATCH]
+        out[some], spread[some] = _reweighted(np.where(known[some], y[some], 0.0), known[some], x)
+    out[:, 0] -= out[:, 1] * middle
     return (
         out.reshape(*shape, terms).astype(np.float32),
         spread.reshape(shape).astype(np.float32),
