@@ -16,7 +16,7 @@ ifneq ($(wildcard ../shared/data/.),)
 export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large notebooks docs \
+.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large pydms notebooks docs \
 	constraints apt clean
 
 help: ## show this list
@@ -76,8 +76,18 @@ bench-large: $(KERNELS) ## measure 2400 to 9600 pixels a side and a Sentinel-2 t
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.tile
 
-bench-accuracy: $(KERNELS) ## measure the error against known truth
-	$(BIN)/python -m benchmarks.accuracy
+bench-accuracy: $(KERNELS) ## measure the error against known truth, beside every bar and pyDMS
+	$(BIN)/python -m benchmarks.accuracy --json build/accuracy.json
+
+# pyDMS needs GDAL's own bindings, which Debian builds for its own Python and numpy 1: apt-get install
+# python3-gdal python3-venv. It runs in an environment of its own and nothing else does.
+pydms: .venv-pydms/.installed ## make .venv-pydms with pyDMS (another sharpener) for bench-accuracy
+
+.venv-pydms/.installed:
+	/usr/bin/python3 -c 'from osgeo import gdal' || { echo "no GDAL bindings: apt-get install python3-gdal" >&2; exit 1; }
+	/usr/bin/python3 -m venv --system-site-packages .venv-pydms
+	.venv-pydms/bin/python -m pip install --disable-pip-version-check --quiet "python_dms==1.2.1" "numpy<2" scipy scikit-learn
+	@touch $@
 
 notebooks: $(KERNELS) ## run every notebook from start to end
 	@test -n "$(NOTEBOOKS)" || { echo "notebooks/ holds no notebook yet; nothing was run" >&2; exit 1; }

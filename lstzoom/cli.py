@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from lstzoom import __version__, cli_bundle, cli_catalog, cli_model
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
+    import xarray as xr
     from odc.geo.geobox import GeoBox
 
     from lstzoom.cli_bundle import BundleInputs
@@ -131,6 +132,16 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed: the same seed gives the sa
 Method = Annotated[
     Literal["calibrated", "published"],
     typer.Option(help="calibrated learns how much detail to believe; published believes all of it."),
+]
+NativeResolution = Annotated[
+    float | None,
+    typer.Option(
+        metavar="METRES",
+        help="What the thermal instrument resolves, where that is more than a coarse pixel (Landsat 8: 100).",
+    ),
+]
+ConservationBox = Annotated[
+    int, typer.Option(metavar="N", help="Conserve LST on boxes of N x N coarse pixels; 1 is each pixel.")
 ]
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes of a local dask cluster; 1 works in this process.")
@@ -332,6 +343,23 @@ def _inputs(
     return cli_bundle.open_inputs(lst, bands, ratio, blue=blue, given=given)
 
 
+def _uncertainty(path: str | None, coarse: GeoBox) -> xr.DataArray | None:
+    """Open the uncertainty of the LST, which has to lie on its grid: it is never resampled."""
+    if path is None:
+        return None
+    from lstzoom import raster
+    from lstzoom.errors import GridMismatchError
+    from lstzoom.grid import coincide, describe_grid
+
+    (source, *_) = raster.describe(path)
+    if not coincide(source.geobox, coarse):
+        raise GridMismatchError(
+            f"--lst-uncertainty {path!r} lies on {describe_grid(source.geobox)}; it must lie on the grid of "
+            f"LST, {describe_grid(coarse)}"
+        )
+    return raster.open_stack(path, source.geobox, bands=[1]).isel(band=0, drop=True)
+
+
 def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
     for path in targets.paths.values():
         for one in inputs:
@@ -354,13 +382,19 @@ def _run(
     memory: float | None,
     *,
     model: SceneModel | None,
+    lst_uncertainty: xr.DataArray | None = None,
     quiet: bool,
 ) -> Written:
     """Sharpen into files, here or on a cluster of processes."""
     from lstzoom import stream
 
     with _progress("sharpening", quiet=quiet) as progress:
-        common: dict[str, Any] = {"config": config, "model": model, "progress": progress}
+        common: dict[str, Any] = {
+            "config": config,
+            "model": model,
+            "progress": progress,
+            "lst_uncertainty": lst_uncertainty,
+        }
         if workers == 1:
             return stream.write_scene(scene, targets, threads=threads, **common)
         with stream.local_cluster(workers, memory) as client:
@@ -376,6 +410,7 @@ def _tags(
         "LSTZOOM_VERSION": __version__,
         "LSTZOOM_METHOD": config.method,
         "LSTZOOM_SEED": str(config.seed),
+        "LSTZOOM_CONSERVATION_BOX": str(config.conservation_box),
         "LSTZOOM_RATIO": str(grids.ratio),
         "LSTZOOM_LST": Path(lst).name,
         "LSTZOOM_VNIR": ", ".join(Path(path).name for path in vnir),
@@ -404,6 +439,7 @@ def _summary(written: Written, tags: dict[str, str], workers: int, encoding: str
         "workers": workers,
         "shift": None if written.shift is None else asdict(written.shift),
         "aligned": written.aligned,
+        **{name.removeprefix("lstzoom_"): value for name, value in written.account.items()},
         "seconds": round(written.seconds, 2),
     }
 
@@ -421,8 +457,23 @@ def _tell(written: Written) -> None:
 
         done = "; corrected" if written.aligned else ""
         typer.echo(f"reflectance lies {describe_shift(written.shift, written.grid)}{done}")
+    _tell_account(written.account)
     for path in written.paths.values():
         typer.echo(f"wrote {path}")
+
+
+def _tell_account(account: Mapping[str, float | str]) -> None:
+    sentences = {
+        "footprint": "footprint of the LST (standard deviation): {} fine pixels",
+        "reliability": "reliability of the detail: {}",
+        "mean_uncertainty": "mean uncertainty: {} K",
+        "unsupported_share": "share of pixels without supported detail: {}",
+        "coarser_bands": "bands with larger pixels than the result's, which add no detail of that size "
+        "and can cost accuracy (--bands leaves them out): {}",
+    }
+    for name, sentence in sentences.items():
+        if f"lstzoom_{name}" in account:
+            typer.echo(sentence.format(account[f"lstzoom_{name}"]))
 
 
 # Commands
@@ -452,7 +503,12 @@ def sharpen(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="COG to write.")],
     qa: Annotated[Path | None, typer.Option(help="COG of quality flags to write, too.")] = None,
-    zarr: Annotated[Path | None, typer.Option(help="Zarr store of LST and flags to write, too.")] = None,
+    uncertainty: Annotated[
+        Path | None, typer.Option(help="COG of the standard uncertainty, K, to write, too.")
+    ] = None,
+    zarr: Annotated[
+        Path | None, typer.Option(help="Zarr store of LST, flags and uncertainty to write, too.")
+    ] = None,
     mask: Mask = None,
     mask_clear: MaskClear = None,
     bands: Bands = None,
@@ -469,10 +525,18 @@ def sharpen(
         bool,
         typer.Option("--align", help="Move reflectance to fit LST, by the shift measured between the two."),
     ] = False,
+    native_resolution: NativeResolution = None,
+    conservation_box: ConservationBox = 1,
     seed: Seed = 0,
     model: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Model of `lstzoom fit` in place of training; --seed is its own."),
+    ] = None,
+    lst_uncertainty: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Standard uncertainty of LST, K, on its grid: goes into --uncertainty."
+        ),
     ] = None,
     lst_units: LstUnits = "auto",
     lst_scale: LstScale = None,
@@ -516,15 +580,27 @@ def sharpen(
                 workers=workers,
                 threads=threads,
                 memory=limit,
+                config=_settings(conservation_box=conservation_box),
             )
-        config = _settings(chunk=chunk, seed=seed, method=method, align=align)
+        config = _settings(
+            chunk=chunk,
+            seed=seed,
+            method=method,
+            align=align,
+            native_resolution=native_resolution,
+            conservation_box=conservation_box,
+        )
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
         if trained is not None:
             tags["LSTZOOM_MODEL"] = trained.content_hash
-        targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite)
-        _require_other_than_inputs(targets, [*inputs.paths, *(one for one in (mask, model) if one)])
-        scene = inputs.open(chunk, mask, clear)
-        written = _run(scene, targets, config, workers, threads, limit, model=trained, quiet=quiet)
+        targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
+        others = [one for one in (mask, lst_uncertainty, model) if one]
+        _require_other_than_inputs(targets, [*inputs.paths, *others])
+        scene, sigma = inputs.open(chunk, mask, clear), _uncertainty(lst_uncertainty, grids.coarse)
+        written = _run(
+            scene, targets, config, workers, threads, limit,
+            model=trained, lst_uncertainty=sigma, quiet=quiet,
+        )  # fmt: skip
         summary = _summary(written, tags, workers, encoding)
         if as_json:
             typer.echo(json.dumps(summary))
@@ -552,6 +628,8 @@ def validate(
     bands: Bands = None,
     ratio: Ratio = None,
     method: Method = "calibrated",
+    native_resolution: NativeResolution = None,
+    conservation_box: ConservationBox = 1,
     seed: Seed = 0,
     lst_units: LstUnits = "auto",
     lst_scale: LstScale = None,
@@ -593,7 +671,12 @@ def validate(
             truth=None if fine is None else fine.compute(),
             ratio=ratio,
             psf_sigma=psf_sigma,
-            config=_settings(seed=seed, method=method),
+            config=_settings(
+                seed=seed,
+                method=method,
+                native_resolution=native_resolution,
+                conservation_box=conservation_box,
+            ),
         )
         if as_json is not None:
             _write_json(report.to_dict(), as_json)

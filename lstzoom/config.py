@@ -37,7 +37,10 @@ class WindowConfig(_Settings):
     """The lattice of local windows, in coarse pixels, anchored to the origin of the coarse grid."""
 
     stride: int = Field(
-        default=16, ge=2, le=512, description="Distance of window centres; a window predicts 2 strides."
+        default=16,
+        ge=2,
+        le=512,
+        description="Distance of window centres; neighbours overlap by half a stride.",
     )
     extension: int = Field(default=4, ge=0, le=512, description="Pixels around a window that only train.")
     min_samples: int = Field(
@@ -103,8 +106,8 @@ class SharpenConfig(_Settings):
         default=0.1, gt=0, description="CV of reflectance up to which a sample has full weight."
     )
     windows: WindowConfig = WindowConfig()
-    local_trees: TreeConfig = TreeConfig(trees=4, max_depth=5, min_leaf=5, feature_share=0.7)
-    level_trees: TreeConfig = TreeConfig(trees=8, max_depth=10, min_leaf=10, feature_share=0.5)
+    local_trees: TreeConfig = TreeConfig(trees=4, max_depth=5, min_leaf=5, feature_share=0.5)
+    level_trees: TreeConfig = TreeConfig(trees=6, max_depth=9, min_leaf=10, feature_share=0.5)
     detail_trees: TreeConfig = TreeConfig(trees=16, max_depth=12, min_leaf=20, feature_share=0.3)
     sample: SampleConfig = SampleConfig()
 

@@ -48,6 +48,8 @@ class SceneArrays:
     bands : tuple of str
     moved : tuple of float, or None
         Fine pixels along y and x by which reflectance was moved against its georeference.
+    native : tuple of float, or None
+        Pixel of every band in its own file, where reflectance says it, in the units of its CRS.
     remake : callable
         Makes the scene anew from what was given, with reflectance moved by the argument ``move``.
     """
@@ -59,6 +61,7 @@ class SceneArrays:
     bands: tuple[str, ...]
     moved: tuple[float, float] | None
     remake: Callable[..., SceneArrays]
+    native: tuple[float, ...] | None = None
 
     @property
     def is_lazy(self) -> bool:
@@ -160,8 +163,17 @@ def prepare(
         bands=tuple(str(b) for b in vnir.coords["band"].values) if "band" in vnir.coords
         else tuple(f"band{k + 1}" for k in range(vnir.sizes["band"])),
         moved=move,
+        native=_native(vnir),
         remake=partial(prepare, vnir, lst, valid, ratio=grids.ratio),
     )  # fmt: skip
+
+
+def _native(vnir: xr.DataArray) -> tuple[float, ...] | None:
+    """Pixels of the bands in their own files, if there is one for each: bands may have been selected."""
+    told = vnir.attrs.get("native_resolution")
+    if not isinstance(told, list | tuple) or len(told) != vnir.sizes["band"]:
+        return None
+    return tuple(float(side) for side in told)
 
 
 def _moved(
@@ -257,7 +269,8 @@ def from_files(
     if move is not None:
         read = replace(vnir, grid=moved(grids.fine, move), resampling="cubic")
         read = read if usable is None else _MovedStack(read, usable)
-    return SceneArrays(read, lst, usable, grids, tuple(bands), move, remake)
+    native = tuple(float(source.geobox.affine.a) for source in vnir.sources)
+    return SceneArrays(read, lst, usable, grids, tuple(bands), move, remake, native)
 
 
 def _require_size(grids: GridPair) -> None:

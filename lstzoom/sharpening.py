@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 import lstzoom
+from lstzoom.account import (
+    band_attributes,
+    model_attributes,
+    on_coarse_grid,
+    require_uncertainty,
+    result_attributes,
+    with_input,
+)
 from lstzoom.config import SharpenConfig
 from lstzoom.halo import blocks, delayed, map_blocks, run_block
 from lstzoom.inputs import SceneArrays, prepare
@@ -35,7 +43,7 @@ ATTRS: Mapping[str, dict[str, Any]] = {
         "flag_meanings": " ".join(MEANINGS[flag] for flag in QA),
     },
     "lst_uncertainty": {
-        "long_name": "standard uncertainty of the detail of land surface temperature",
+        "long_name": "standard uncertainty of land surface temperature",
         "standard_name": "surface_temperature standard_error",
         "units": "K",
     },
@@ -55,6 +63,7 @@ def sharpen(
     model: SceneModel | None = None,
     config: SharpenConfig | None = None,
     ratio: int | None = None,
+    lst_uncertainty: xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Sharpen land surface temperature to the resolution of reflectance.
 
@@ -75,21 +84,30 @@ def sharpen(
         Settings; the defaults are meant for every scene.
     ratio
         Fine pixels per coarse pixel along a side, 2 or more; by default from the grids.
+    lst_uncertainty
+        Standard uncertainty of the coarse LST, kelvin, dimensions (y, x) on its grid. It is added to that of
+        the detail as the root of the sum of squares; where it is not finite it adds nothing.
 
     Returns
     -------
     xarray.Dataset
         Dimensions (y, x) on the fine grid. ``lst`` (float32, kelvin, NaN where there is none), ``qa``
-        (uint8 flags) and what ``config.outputs`` asks for. Lazy if any input is a dask array: then
+        (uint8 flags), ``lst_uncertainty`` (float32, kelvin; standard uncertainty of the detail, which the
+        coarse LST does not settle, and of the LST itself where it is given; the published method has none)
+        and what ``config.outputs`` asks for. Lazy if any input is a dask array: then
         nothing is read or trained before it is computed, with one task for each block; only
         ``config.align`` has to measure the shift at once. The attributes hold how far reflectance lies
         beside the LST, in fine pixels, where that is known when the result is described: not for lazy
-        inputs, whose shift is logged when it is computed (see `lstzoom.measure_shift`).
+        inputs, whose shift is logged when it is computed (see `lstzoom.measure_shift`). The same holds for
+        the footprint, the reliability of the detail, the mean uncertainty and the share of pixels without
+        supported detail.
 
     Raises
     ------
     InputError
         If dimensions, sizes or the model do not fit.
+    ConfigError
+        If ``lst_uncertainty`` is given and the method states none.
     GridMismatchError
         If the grids do not overlap or cannot be made to nest.
     UnitsError
@@ -116,14 +134,23 @@ def sharpen(
     """
     config = config or SharpenConfig()
     scene, shift = align(prepare(vnir, lst, valid, ratio=ratio), config)
+    given = None
+    if lst_uncertainty is not None:
+        require_uncertainty(config.method)
+        given = on_coarse_grid(lst_uncertainty, scene.grids)
     if model is not None:
         model.check(scene, config)
     if scene.is_lazy:
         trained = model or _told(train([scene], config, [shift] if config.align else None), scene)
-        return sharpen_scene(scene, trained, config, attributes(shift) if config.align else None)
+        attrs = attributes(shift) if config.align else None
+        return sharpen_scene(scene, trained, config, attrs, uncertainty=given)
     shift = shift if config.align else measure_scene(scene, config)
     tell(shift, scene.grids.fine, moved=scene.moved is not None)
-    return sharpen_scene(scene, model or train([scene], config, [shift]), config, attributes(shift))
+    trained = model or train([scene], config, [shift])
+    attrs = attributes(shift) | model_attributes(trained, scene.grids, config.method)
+    sharp = sharpen_scene(scene, trained, config, attrs, uncertainty=given)
+    sigma = sharp.get("lst_uncertainty")
+    return sharp.assign_attrs(result_attributes(sharp.qa.data, None if sigma is None else np.asarray(sigma)))
 
 
 def _told(model: Any, scene: SceneArrays) -> Any:  # noqa: ANN401  (a Delayed SceneModel)
@@ -142,6 +169,8 @@ def sharpen_scene(
     model: Any,  # noqa: ANN401  (a SceneModel or its Delayed)
     config: SharpenConfig,
     attrs: Mapping[str, Any] | None = None,
+    *,
+    uncertainty: Any = None,  # noqa: ANN401  (a numpy or dask array)
 ) -> xr.Dataset:
     """Sharpen a prepared scene with a trained model.
 
@@ -155,6 +184,8 @@ def sharpen_scene(
         Settings.
     attrs
         Further attributes of the result.
+    uncertainty
+        Of the coarse LST, from `lstzoom.account.on_coarse_grid`.
 
     Returns
     -------
@@ -165,7 +196,9 @@ def sharpen_scene(
     if config.method == "calibrated":
         outputs["lst_uncertainty"] = np.dtype(np.float32)
     outputs |= dict.fromkeys(config.outputs, np.dtype(np.float32))
-    arrays = (_lazily if scene.is_lazy else _directly)(scene, model, config, outputs)
+    arrays = dict((_lazily if scene.is_lazy else _directly)(scene, model, config, outputs))
+    if uncertainty is not None:
+        arrays["lst_uncertainty"] = with_input(arrays["lst_uncertainty"], uncertainty, scene.grids.ratio)
     described = describe(arrays, scene, config)
     return described.assign_attrs(attrs or {})
 
@@ -247,5 +280,6 @@ def describe(arrays: Mapping[str, Any], scene: SceneArrays, config: SharpenConfi
         "lstzoom_bands": ", ".join(scene.bands),
         "lstzoom_seed": config.seed,
         "lstzoom_aligned": int(scene.moved is not None),
+        **band_attributes(scene),
     }
     return dataset

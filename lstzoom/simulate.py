@@ -85,9 +85,10 @@ class Landscape:
     """Another seed is another world."""
     bands: tuple[str, ...] = BANDS
     """Bands to compute, any of `BANDS`."""
-    kind: Literal["city", "plume"] = "city"
-    """``"plume"`` puts a coast with calm water (spectrally constant) and a warm outfall south of
-    the town."""
+    kind: Literal["city", "fields", "plume"] = "city"
+    """``"fields"`` leaves out the towns, whose roofs of 20 m in blocks of 40 m are far below a coarse pixel:
+    detail then is that of parcels, their patches and roads. ``"plume"`` puts a coast with calm water
+    (spectrally constant) and a warm outfall south of the town."""
     law_spread: float = 1.0
     """How much the temperature law varies in space; 0 makes one law rule everywhere."""
     moisture: float = 1.5
@@ -105,8 +106,8 @@ class Landscape:
         unknown = [band for band in self.bands if band not in BANDS]
         if unknown or not self.bands or len(set(self.bands)) < len(self.bands):
             raise InputError(f"bands are {self.bands!r}; choose some of {BANDS}, each once.")
-        if self.kind not in ("city", "plume"):
-            raise InputError(f"kind is {self.kind!r}; it must be 'city' or 'plume'.")
+        if self.kind not in ("city", "fields", "plume"):
+            raise InputError(f"kind is {self.kind!r}; it must be 'city', 'fields' or 'plume'.")
         for name in ("law_spread", "moisture", "insulation", "smooth", "noise", "vnir_noise"):
             if not getattr(self, name) >= 0.0:
                 raise InputError(f"{name} is {getattr(self, name)!r}; it must be 0 or more.")
@@ -600,6 +601,8 @@ def _land_cover(grid: _Grid, landscape: Landscape) -> _Cover:
     u, v = _askew(grid)
     density = _blobs(grid, pitch=3600.0, jitter=300.0, radius=(550.0, 950.0), stream="town")
     density += np.float32(0.12) * grid.noise(250.0, "town edge")
+    if landscape.kind == "fields":
+        density = np.full_like(density, -1.0)
     cover, road = _fields(grid, u, v)
     built, insulation = _blocks(grid, u, v)
     inside = density > 0.0

@@ -23,6 +23,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+from lstzoom.account import (
+    band_attributes,
+    model_attributes,
+    on_coarse_grid,
+    require_uncertainty,
+    summarise,
+    with_input,
+)
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, InputError
 from lstzoom.halo import Block, blocks, is_lazy, ordered, run_block
@@ -56,7 +64,6 @@ logger = logging.getLogger(__name__)
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the blocks done and all blocks: first with (0, n), then after every block."""
 Window: TypeAlias = tuple[slice, slice]
-_LAYERS: Final = ("lst", "qa")
 
 MIN_CHUNK: Final = 64
 """Smallest block that is chosen, coarse pixels: below, halos cost more than cores."""
@@ -82,12 +89,12 @@ class Targets:
 
     Attributes
     ----------
-    lst, qa
+    lst, qa, uncertainty
         Cloud-optimised GeoTIFFs.
     zarr
-        Zarr store with both.
+        Zarr store with all of them; the published method has no uncertainty.
     encoding
-        Of the LST.
+        Of the LST and its uncertainty.
     tags
         Metadata of the files.
     overwrite
@@ -100,11 +107,12 @@ class Targets:
     encoding: Encoding = UINT16
     tags: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
+    uncertainty: Path | None = None
 
     @property
     def paths(self) -> dict[str, Path]:
         """All that will be written, by kind."""
-        named = {"lst": self.lst, "qa": self.qa, "zarr": self.zarr}
+        named = {"lst": self.lst, "qa": self.qa, "uncertainty": self.uncertainty, "zarr": self.zarr}
         return {name: path for name, path in named.items() if path is not None}
 
 
@@ -130,6 +138,9 @@ class Written:
         How far reflectance lies beside the LST; None where nothing could be measured.
     aligned
         Whether that was corrected.
+    account
+        Footprint, reliability, mean uncertainty and the share of pixels without supported detail, as in the
+        attributes of `lstzoom.sharpen`, and bands coarser than the fine grid.
     """
 
     paths: Mapping[str, Path]
@@ -141,27 +152,25 @@ class Written:
     flags: Mapping[str, int]
     shift: Shift | None
     aligned: bool
+    account: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sinks:
     """Open targets."""
 
-    lst: CogSink | None
-    qa: CogSink | None
+    files: Mapping[str, CogSink]
     store: ZarrSink | None
 
-    def write(self, window: Window, lst: NDArray[Any], qa: NDArray[Any]) -> None:
-        if self.lst is not None:
-            self.lst.write(lst, window)
-        if self.qa is not None:
-            self.qa.write(qa, window)
+    def write(self, window: Window, layers: Mapping[str, NDArray[Any]]) -> None:
+        for name, sink in self.files.items():
+            sink.write(layers[name], window)
         if self.store is not None:
-            self.store.write({"lst": lst, "qa": qa}, window)
+            self.store.write(layers, window)
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Add what was not known when the targets were opened."""
-        for sink in (self.lst, self.qa, self.store):
+        for sink in (*self.files.values(), self.store):
             if sink is not None:
                 sink.tag(tags)
 
@@ -174,10 +183,16 @@ class _Tally:
     high: float = -math.inf
     total: float = 0.0
     count: int = 0
+    unsure: float = 0.0
+    stated: int = 0
     flags: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
 
-    def add(self, lst: NDArray[np.float32], qa: NDArray[np.uint8]) -> None:
-        self.flags += np.bincount(qa.ravel(), minlength=256)
+    def add(self, layers: Mapping[str, NDArray[Any]]) -> None:
+        self.flags += np.bincount(layers["qa"].ravel(), minlength=256)
+        lst, sigma = layers["lst"], layers.get("lst_uncertainty", np.zeros(0, np.float32))
+        stated = sigma[np.isfinite(sigma)]
+        self.unsure += float(stated.sum(dtype=np.float64))
+        self.stated += stated.size
         valid = lst[np.isfinite(lst)]
         if valid.size:
             self.low = min(self.low, float(valid.min()))
@@ -194,6 +209,10 @@ class _Tally:
     @property
     def by_flag(self) -> dict[str, int]:
         return {MEANINGS[flag]: int(self.flags[flag]) for flag in QA}
+
+    @property
+    def account(self) -> dict[str, float]:
+        return summarise(self.by_flag, self.unsure, self.stated)
 
 
 # Sizes
@@ -298,6 +317,7 @@ def write_sharpened(
     client: Any = None,  # noqa: ANN401  (distributed ships no types)
     threads: int = 1,
     progress: Progress | None = None,
+    lst_uncertainty: xr.DataArray | None = None,
 ) -> Written:
     """Sharpen a scene into files without ever holding it in memory.
 
@@ -313,6 +333,8 @@ def write_sharpened(
         Blocks at a time in this process; not used with a client.
     progress
         Told about every block.
+    lst_uncertainty
+        As in `lstzoom.sharpen`.
 
     Returns
     -------
@@ -324,13 +346,15 @@ def write_sharpened(
         If a target cannot be written or there is none, and as `lstzoom.sharpen` does.
     EncodingError
         If values do not fit the encoding.
+    ConfigError
+        If an uncertainty is wanted of a method that states none.
     LstzoomError
         If workers of the cluster died.
     """
     vnir, lst = (one if one.chunks or client is None else one.chunk() for one in (vnir, lst))
     return write_scene(
         prepare(vnir, lst, valid), targets, model=model, config=config, client=client, threads=threads,
-        progress=progress,
+        progress=progress, lst_uncertainty=lst_uncertainty,
     )  # fmt: skip
 
 
@@ -343,6 +367,7 @@ def write_scene(
     client: Any = None,  # noqa: ANN401  (distributed ships no types)
     threads: int = 1,
     progress: Progress | None = None,
+    lst_uncertainty: xr.DataArray | None = None,
 ) -> Written:
     """Sharpen a prepared scene into files without ever holding it in memory.
 
@@ -350,7 +375,7 @@ def write_scene(
     ----------
     scene
         Of files (`lstzoom.inputs.from_files`) or of arrays (`lstzoom.inputs.prepare`).
-    targets, model, config, client, threads, progress
+    targets, model, config, client, threads, progress, lst_uncertainty
         As for `write_sharpened`, which raises the same.
 
     Returns
@@ -359,25 +384,61 @@ def write_scene(
     """
     start, settings = time.perf_counter(), config or SharpenConfig()
     grid, tally, report = scene.grids.fine, _Tally(), progress or (lambda _done, _all: None)
+    given = _input_uncertainty(lst_uncertainty, targets, scene, settings)
     if model is not None:
         model.check(scene, settings)
     # Targets are opened first: one that cannot be written is no reason to compute for an hour.
-    with _sinks(targets, grid, settings.chunk * scene.grids.ratio) as sinks:
+    with _sinks(targets, grid, settings.chunk * scene.grids.ratio, _layers(settings)) as sinks:
         scene, trained, shift = _ready(scene, model, settings, client, threads)
         aligned = scene.moved is not None
         tell(shift, grid, moved=aligned)
-        sinks.tag({name.upper(): str(value) for name, value in attributes(shift).items()})
-        sinks.tag({"LSTZOOM_ALIGNED": str(int(aligned))})
+        account = model_attributes(trained, scene.grids, settings.method) | band_attributes(scene)
+        sinks.tag(_upper(attributes(shift) | account | {"lstzoom_aligned": int(aligned)}))
         count, results = _computed(scene, trained, settings, client, threads)
         report(0, count)
         for done, (window, layers) in enumerate(results, 1):
-            tally.add(layers["lst"], layers["qa"])
-            sinks.write(window, layers["lst"], layers["qa"])
+            whole = _with_input(layers, given, window, scene.grids.ratio)
+            tally.add(whole)
+            sinks.write(window, whole)
             report(done, count)
+        sinks.tag(_upper(tally.account))
     seconds = time.perf_counter() - start
     return Written(
-        targets.paths, grid, count, settings.chunk, seconds, tally.kelvin, tally.by_flag, shift, aligned
-    )
+        targets.paths, grid, count, settings.chunk, seconds, tally.kelvin, tally.by_flag, shift, aligned,
+        account | tally.account,
+    )  # fmt: skip
+
+
+def _layers(config: SharpenConfig) -> tuple[str, ...]:
+    """Name the variables that a method has."""
+    return ("lst", "qa", "lst_uncertainty") if config.method == "calibrated" else ("lst", "qa")
+
+
+def _input_uncertainty(
+    given: xr.DataArray | None, targets: Targets, scene: SceneArrays, config: SharpenConfig
+) -> Any:  # noqa: ANN401  (a numpy or dask array, or None)
+    """Check what is wanted of the uncertainty, and that of the LST."""
+    if targets.uncertainty is not None or given is not None:
+        require_uncertainty(config.method)
+    return None if given is None else on_coarse_grid(given, scene.grids)
+
+
+def _with_input(
+    layers: Mapping[str, NDArray[Any]],
+    given: Any,  # noqa: ANN401  (as above)
+    window: Window,
+    ratio: int,
+) -> Mapping[str, NDArray[Any]]:
+    """Add the uncertainty of the LST to that of a block's detail."""
+    if given is None:
+        return layers
+    part = tuple(slice(s.start // ratio, s.stop // ratio) for s in window)
+    return {**layers, "lst_uncertainty": with_input(layers["lst_uncertainty"], given[part], ratio)}
+
+
+def _upper(attrs: Mapping[str, object]) -> dict[str, str]:
+    """Attributes as tags of files."""
+    return {name.upper(): str(value) for name, value in attrs.items()}
 
 
 def _ready(
@@ -414,23 +475,27 @@ def _trained(
 
 
 @contextmanager
-def _sinks(targets: Targets, grid: GeoBox, tile: int) -> Iterator[_Sinks]:
+def _sinks(targets: Targets, grid: GeoBox, tile: int, names: Sequence[str]) -> Iterator[_Sinks]:
     """Open all targets; they get their names when the block ends without error."""
     if not targets.paths:
         raise InputError("there is no target; name at least one file to write")
     _require_distinct(targets)
     tags, overwrite = targets.tags, targets.overwrite
+    wanted = {
+        "lst": (targets.lst, targets.encoding, "LST", "K"),
+        "qa": (targets.qa, QA_ENCODING, "QA", "1"),
+        "lst_uncertainty": (targets.uncertainty, targets.encoding, "LST uncertainty", "K"),
+    }
     with ExitStack() as stack:
-        lst = qa = store = None
-        if targets.lst is not None:
-            sink = CogSink(targets.lst, grid, targets.encoding, tags, overwrite=overwrite)
-            lst = stack.enter_context(sink)
-        if targets.qa is not None:
-            sink = CogSink(targets.qa, grid, QA_ENCODING, tags, "QA", "1", overwrite=overwrite)
-            qa = stack.enter_context(sink)
+        files: dict[str, CogSink] = {}
+        for name, (path, encoding, description, unit) in wanted.items():
+            if path is not None:
+                sink = CogSink(path, grid, encoding, tags, description, unit, overwrite=overwrite)
+                files[name] = stack.enter_context(sink)
+        store = None
         if targets.zarr is not None:
-            store = stack.enter_context(_store(targets, grid, tile))
-        yield _Sinks(lst, qa, store)
+            store = stack.enter_context(_store(targets, grid, tile, names))
+        yield _Sinks(files, store)
 
 
 def _require_distinct(targets: Targets) -> None:
@@ -446,11 +511,11 @@ def _require_distinct(targets: Targets) -> None:
         places[place] = name
 
 
-def _store(targets: Targets, grid: GeoBox, tile: int) -> ZarrSink:
+def _store(targets: Targets, grid: GeoBox, tile: int, names: Sequence[str]) -> ZarrSink:
     assert targets.zarr is not None  # noqa: S101  (asked before)
     variables = {
-        "lst": ZarrVariable.of(targets.encoding, **ATTRS["lst"]),
-        "qa": ZarrVariable.of(QA_ENCODING, **ATTRS["qa"]),
+        name: ZarrVariable.of(QA_ENCODING if name == "qa" else targets.encoding, **ATTRS[name])
+        for name in names
     }
     return ZarrSink(targets.zarr, grid, variables, tile, attrs=targets.tags, overwrite=targets.overwrite)
 
@@ -468,7 +533,7 @@ def _computed(
     """Count the blocks; compute them, in no order, a bounded number ahead of the writing."""
     if scene.is_lazy:
         return _of_graphs(scene, model, config, client, threads)
-    work = _Work(BlockFunction(config, scene.grids.ratio, _LAYERS), scene, model)
+    work = _Work(BlockFunction(config, scene.grids.ratio, _layers(config)), scene, model)
     halo = work.function.settings.halo
     todo = ordered(blocks(scene.lst.shape, config.chunk, halo), _across(scene, config.chunk, halo))
     if client is None:
@@ -511,9 +576,10 @@ def _of_graphs(
     threads: int,
 ) -> tuple[int, _Computed]:
     """Compute blocks of dask arrays."""
-    tasks = _tasks(sharpen_scene(scene, model, config))
+    names = _layers(config)
+    tasks = _tasks(sharpen_scene(scene, model, config), names)
     done = _in_turn(tasks, threads) if client is None else graphs_on_cluster(tasks, client)
-    return len(tasks), ((window, {name: block[name].values for name in _LAYERS}) for window, block in done)
+    return len(tasks), ((window, {name: block[name].values for name in names}) for window, block in done)
 
 
 def _in_turn(tasks: list[tuple[Window, xr.Dataset]], threads: int) -> Iterator[tuple[Window, xr.Dataset]]:
@@ -525,9 +591,9 @@ def _synchronous(task: tuple[Window, xr.Dataset]) -> xr.Dataset:
     return task[1].compute(scheduler="synchronous")
 
 
-def _tasks(sharp: xr.Dataset) -> list[tuple[Window, xr.Dataset]]:
+def _tasks(sharp: xr.Dataset, names: Sequence[str]) -> list[tuple[Window, xr.Dataset]]:
     """Cut the lazy result into its blocks."""
     edges = [np.concatenate([[0], np.cumsum(sizes)]).tolist() for sizes in sharp.lst.data.chunks]
     rows, columns = ([slice(*ends) for ends in itertools.pairwise(axis)] for axis in edges)
     # The variables of a dataset are computed together: they come from one run of the method.
-    return [((y, x), sharp[list(_LAYERS)].isel(y=y, x=x)) for y in rows for x in columns]
+    return [((y, x), sharp[list(names)].isel(y=y, x=x)) for y in rows for x in columns]

@@ -33,7 +33,7 @@ def test_it_ends_with_files_a_score_and_pictures(tmp_path: Path) -> None:
     assert scores["methods"]["lstzoom"]["rmse"] == rows["lstzoom"]["rmse"]
     assert cog_validate(str(done.written.paths["lst"]), strict=True)[0]
     with xr.open_zarr(done.written.paths["zarr"]) as store:
-        assert set(store.data_vars) == {"lst", "qa"}
+        assert set(store.data_vars) == {"lst", "qa", "lst_uncertainty"}
     assert [path.name for path in done.pictures] == ["before_after.png", "errors.png"]
     assert all(path.stat().st_size > 10_000 for path in done.pictures)
 

@@ -24,7 +24,14 @@ SMALL = lstzoom.SharpenConfig(
 
 def without_shift(sharp: xr.Dataset) -> xr.Dataset:
     """Leave out the attributes that a lazy result cannot know before it is computed."""
-    kept = {name: value for name, value in sharp.attrs.items() if not name.startswith("lstzoom_shift")}
+    late = (
+        "lstzoom_shift",
+        "lstzoom_footprint",
+        "lstzoom_reliability",
+        "lstzoom_mean",
+        "lstzoom_unsupported",
+    )
+    kept = {name: value for name, value in sharp.attrs.items() if not name.startswith(late)}
     return sharp.drop_attrs(deep=False).assign_attrs(kept)
 
 

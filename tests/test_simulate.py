@@ -50,11 +50,11 @@ def test_ranges_and_types(scene: Scene) -> None:
 @given(
     at=st.tuples(st.integers(-300, 300), st.integers(-300, 300)),
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    kind=st.sampled_from(["city", "plume"]),
+    kind=st.sampled_from(["city", "fields", "plume"]),
 )
 @settings(max_examples=25, deadline=None)
 def test_a_tile_is_a_window_of_any_larger_tile(
-    at: tuple[int, int], shape: tuple[int, int], kind: Literal["city", "plume"]
+    at: tuple[int, int], shape: tuple[int, int], kind: Literal["city", "fields", "plume"]
 ) -> None:
     world = Landscape(seed=3, bands=("red", "nir"), kind=kind)
     vnir, truth = simulate_tile(at, shape, world)
@@ -214,7 +214,7 @@ def test_a_value_that_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path)
         ({"bands": ("red", "thermal")}, "thermal.*choose some of"),
         ({"bands": ("red", "red")}, "each once"),
         ({"bands": ()}, "choose some of"),
-        ({"kind": "forest"}, "'city' or 'plume'"),
+        ({"kind": "forest"}, "'city', 'fields' or 'plume'"),
         ({"noise": -1.0}, "noise is -1.0"),
         ({"law_spread": float("nan")}, "law_spread is nan"),
     ],

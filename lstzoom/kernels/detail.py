@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lstzoom.kernels.compile import jit
 from lstzoom.kernels.features import detail_count, detail_inputs, detail_line
-from lstzoom.kernels.interpolate import SHARPNESS_FEATURE, cubic_weights
+from lstzoom.kernels.interpolate import SHARPNESS_FEATURE, cubic_weights, spline_weights
 from lstzoom.kernels.trees import STRIP, Forest, add_tree, closed_forest
 
 
@@ -45,14 +45,15 @@ def predict_details(
     """
     given = detail_inputs(levels, lst, usable, ratio)
     start, weight = cubic_weights(ratio, SHARPNESS_FEATURE)
+    _, smooth = spline_weights(ratio)
     out = np.empty((len(forests), *lst_fine.shape), np.float32)
     work = np.empty((detail_count(len(levels)), lst_fine.shape[1]), np.float32)
     rows = np.empty((lst_fine.shape[1], len(work)), np.float32)
     grown = [closed_forest(f.feature, f.threshold, f.left) for f in forests]
     for line in range(lst_fine.shape[0]):
         _rows(
-            levels, given.mean, given.slope, given.residual, lst_fine[line], line + margin * ratio,
-            margin, lst.shape[1] - margin, ratio, start, weight, work, rows,
+            levels, given.spline, given.slope, given.residual, lst_fine[line], line + margin * ratio,
+            margin, lst.shape[1] - margin, ratio, start, weight, smooth, work, rows,
         )  # fmt: skip
         for k, (forest, (column, limit, child, depth)) in enumerate(zip(forests, grown, strict=True)):
             _predict_rows(rows, column, limit, child, forest.value, depth, out[k, line])
@@ -62,7 +63,7 @@ def predict_details(
 @jit
 def _rows(
     levels: NDArray[np.float32],
-    mean: NDArray[np.float32],
+    spline: NDArray[np.float32],
     slope: NDArray[np.float32],
     residual: NDArray[np.float32],
     lst_line: NDArray[np.float32],
@@ -72,12 +73,15 @@ def _rows(
     ratio: int,
     start: NDArray[np.int64],
     weight: NDArray[np.float32],
+    smooth: NDArray[np.float32],
     work: NDArray[np.float32],
     rows: NDArray[np.float32],
 ) -> None:
     """Features of one fine row, pixel by pixel."""
-    row = np.empty(mean.shape[2], np.float32)
-    detail_line(levels, mean, slope, residual, lst_line, line, first, last, ratio, start, weight, row, work)
+    row = np.empty(spline.shape[2], np.float32)
+    detail_line(
+        levels, spline, slope, residual, lst_line, line, first, last, ratio, start, weight, smooth, row, work
+    )
     for x0 in range(0, rows.shape[0], STRIP):
         for k in range(work.shape[0]):
             for x in range(x0, min(x0 + STRIP, rows.shape[0])):

@@ -17,20 +17,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lstzoom.kernels import interpolate
 from lstzoom.kernels.compile import jit
-from lstzoom.kernels.interpolate import SHARPNESS_FEATURE, block_mean, cubic_weights, fill_gaps
+from lstzoom.kernels.interpolate import (
+    OFFSET_KELVIN,
+    SHARPNESS_FEATURE,
+    block_mean,
+    cubic_weights,
+    fill_gaps,
+    spline_coefficients,
+    spline_weights,
+)
 from lstzoom.types import FloatArray
 
 SLOPE_BOX = 5
 """Coarse pixels along each side of the box over which a local slope is fitted."""
 
-OFFSET_KELVIN = 273.15
-
 SLOPE_FLOOR = 0.01
 """Spread below which a slope is damped, as a share of the feature's magnitude in the box."""
 
-DETAIL_REACH = SLOPE_BOX // 2 + 2
-"""Coarse pixels on which a detail feature depends, to each side: the box and the upsampling."""
+DETAIL_REACH = max(SLOPE_BOX // 2 + 2, interpolate.REACH)
+"""Coarse pixels on which a detail feature depends, to each side: the box and its upsampling, or the
+interpolation."""
 
 
 def band_pairs(count: int) -> list[tuple[int, int]]:
@@ -90,8 +98,8 @@ class DetailInputs:
 
     Attributes
     ----------
-    mean
-        float32, shape (F, h, w): block means of the level features.
+    spline
+        float32, shape (F, h, w): coefficients of the spline through the block means of the level features.
     slope
         float32, shape (F, h, w): of LST on the feature in a box around every coarse pixel, kelvin per unit
         of the feature, 0 without support.
@@ -99,7 +107,7 @@ class DetailInputs:
         float32, shape (F, h, w): kelvin, LST minus that fit at the box's centre.
     """
 
-    mean: NDArray[np.float32]
+    spline: NDArray[np.float32]
     slope: NDArray[np.float32]
     residual: NDArray[np.float32]
 
@@ -189,12 +197,13 @@ def detail_inputs(
     -------
     DetailInputs
     """
-    mean = np.empty((len(levels), *lst.shape), np.float32)
+    mean, spline = (np.empty((len(levels), *lst.shape), np.float32) for _ in range(2))
     for k in range(len(levels)):
         mean[k] = block_mean(levels[k], ratio)
+        spline[k] = spline_coefficients(mean[k], ratio)
     slope, residual = np.empty_like(mean), np.empty_like(mean)
     _local_fits(np.ascontiguousarray(lst), mean, usable, SLOPE_BOX // 2, SLOPE_FLOOR, slope, residual)
-    return DetailInputs(mean, slope, residual)
+    return DetailInputs(spline, slope, residual)
 
 
 @jit
@@ -234,7 +243,7 @@ def _stretch(
 @jit
 def detail_line(
     levels: NDArray[np.float32],
-    mean: NDArray[np.float32],
+    spline: NDArray[np.float32],
     slope: NDArray[np.float32],
     residual: NDArray[np.float32],
     lst_line: NDArray[np.float32],
@@ -244,19 +253,22 @@ def detail_line(
     ratio: int,
     start: NDArray[np.int64],
     weight: NDArray[np.float32],
+    smooth: NDArray[np.float32],
     row: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
     """Features of the detail view along fine row `line`, for the coarse columns from `first` to `last`.
 
-    `out` has shape (4 F + 1, fine pixels), `row` is working memory of one coarse row.
+    What a feature adds to its own interpolation is taken with the interpolation of LST (`smooth` are the
+    weights of the spline), so that where LST is linear in a feature, so is its detail in the feature's. `out`
+    has shape (4 F + 1, fine pixels), `row` is working memory of one coarse row.
     """
     count = levels.shape[0]
     y, p = line // ratio, line % ratio
     n = (last - first) * ratio
     above = y + start[p]
     for k in range(count):
-        _stretch(mean, k, above, first, last, ratio, weight[p], start, weight, row, out[k])
+        _stretch(spline, k, above, first, last, ratio, smooth[p], start, smooth, row, out[k])
         _stretch(slope, k, above, first, last, ratio, weight[p], start, weight, row, out[2 * count + k])
         _stretch(residual, k, above, first, last, ratio, weight[p], start, weight, row, out[3 * count + k])
         for i in range(n):
@@ -272,21 +284,35 @@ def detail_line(
 @jit
 def _detail_planes(
     levels: NDArray[np.float32],
-    mean: NDArray[np.float32],
+    spline: NDArray[np.float32],
     slope: NDArray[np.float32],
     residual: NDArray[np.float32],
     lst_fine: NDArray[np.float32],
     ratio: int,
     start: NDArray[np.int64],
     weight: NDArray[np.float32],
+    smooth: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    nx = mean.shape[2]
+    nx = spline.shape[2]
     row = np.empty(nx, np.float32)
     strip = np.empty((out.shape[0], out.shape[2]), np.float32)
     for line in range(out.shape[1]):
         detail_line(
-            levels, mean, slope, residual, lst_fine[line], line, 0, nx, ratio, start, weight, row, strip
+            levels,
+            spline,
+            slope,
+            residual,
+            lst_fine[line],
+            line,
+            0,
+            nx,
+            ratio,
+            start,
+            weight,
+            smooth,
+            row,
+            strip,
         )
         for k in range(out.shape[0]):
             for x in range(out.shape[2]):
@@ -326,8 +352,8 @@ def detail_features(
     out = np.empty((detail_count(len(levels)), *lst_fine.shape), np.float32)
     start, weight = cubic_weights(ratio, SHARPNESS_FEATURE)
     _detail_planes(
-        np.ascontiguousarray(levels), given.mean, given.slope, given.residual, np.ascontiguousarray(lst_fine),
-        ratio, start, weight, out,
+        np.ascontiguousarray(levels), given.spline, given.slope, given.residual,
+        np.ascontiguousarray(lst_fine), ratio, start, weight, spline_weights(ratio)[1], out,
     )  # fmt: skip
     return out
 

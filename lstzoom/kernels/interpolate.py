@@ -1,12 +1,16 @@
-"""From the coarse to the fine grid: cubic convolution, and a variant that keeps block means.
+"""From the coarse to the fine grid: cubic convolution, and a spline that keeps block means.
 
 `upsample` is Keys' cubic convolution (1981, doi:10.1109/TASSP.1981.1163711) on pixel areas: fine
 pixel ``i`` reads the coarse image at ``(i + 0.5) / ratio - 0.5``. Its reach is two coarse pixels.
-`interpolate` adds two corrections by the upsampled block-mean error and a final re-centring of every
-cell, so that the plain mean of each block is the coarse value again. Reach: `REACH` coarse pixels.
+`interpolate` is the cubic B-spline whose block means are the coarse values: its coefficients are the
+coarse image through the inverse filter of those means (Unser, Aldroubi & Eden 1993,
+doi:10.1109/78.193221, for point values), cut off where it has faded, and a final re-centring of every
+cell takes away what the cut left. Reach: `REACH` coarse pixels.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +21,14 @@ from lstzoom.types import FloatArray
 SHARPNESS_FEATURE = -0.5
 """Keys' parameter for features and residuals: third-order accurate."""
 
-SHARPNESS_LST = -0.75
-"""Keys' parameter for the mean-preserving interpolation of LST; lost least on cases with truth."""
+_FILTER_REACH = 6
+"""Coarse pixels after which the inverse filter is cut off: each tap is about a third of the one before."""
 
-CORRECTIONS = 2
-REACH = 2 + 2 * CORRECTIONS
+REACH = 2 + _FILTER_REACH
 """Coarse pixels on which a fine pixel of `interpolate` depends, to each side."""
+
+OFFSET_KELVIN = 273.15
+"""Taken off temperatures before they are multiplied and summed, so that float32 loses no digits."""
 
 
 def cubic_weights(ratio: int, sharpness: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -145,6 +151,82 @@ def add_to_cells(fine: NDArray[np.float32], coarse: NDArray[np.float32], ratio: 
                 line[x * ratio + q] += values[x]
 
 
+def _spline(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cubic B-spline."""
+    d = np.abs(distance)
+    return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0.0))
+
+
+def spline_weights(ratio: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Taps of the cubic B-spline for the `ratio` positions inside a coarse pixel, as `cubic_weights`."""
+    position = (np.arange(ratio) + 0.5) / ratio - 0.5
+    start = np.floor(position).astype(np.int64) - 1
+    weight = _spline(position[:, np.newaxis] - (start[:, np.newaxis] + np.arange(4)))
+    return start, weight.astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _inverse_filter(ratio: int) -> NDArray[np.float64]:
+    """Filter that turns block means into coefficients of the spline; it adds up to 1."""
+    position = (np.arange(ratio) + 0.5) / ratio - 0.5
+    mean = np.array([_spline(position - k).mean() for k in range(-3, 4)])
+    # On a circle long enough for the filter to fade away the inverse is a division of spectra.
+    size = 128
+    circle = np.zeros(size)
+    circle[np.arange(-3, 4) % size] = mean
+    inverse = np.real(np.fft.ifft(1.0 / np.fft.fft(circle)))
+    taps = inverse[np.arange(-_FILTER_REACH, _FILTER_REACH + 1) % size]
+    return np.asarray(taps / taps.sum())
+
+
+@jit
+def _filter(
+    plane: NDArray[np.float32], taps: NDArray[np.float64], offset: float, out: NDArray[np.float32]
+) -> None:
+    """Apply a symmetric filter along both axes, edges repeated, to a plane minus an offset."""
+    ny, nx = plane.shape
+    reach = len(taps) // 2
+    tall = np.empty((ny, nx), np.float64)
+    for y in range(ny):
+        for x in range(nx):
+            tall[y, x] = 0.0
+        for t in range(len(taps)):
+            row = plane[min(max(y + t - reach, 0), ny - 1)]
+            for x in range(nx):
+                tall[y, x] += taps[t] * (np.float64(row[x]) - offset)
+    wide = np.empty(nx + 2 * reach, np.float64)
+    for y in range(ny):
+        for x in range(nx + 2 * reach):
+            wide[x] = tall[y, min(max(x - reach, 0), nx - 1)]
+        for x in range(nx):
+            total = 0.0
+            for t in range(len(taps)):
+                total += taps[t] * wide[x + t]
+            out[y, x] = total
+
+
+def spline_coefficients(coarse: FloatArray, ratio: int, *, offset: float = 0.0) -> NDArray[np.float32]:
+    """Coefficients of the cubic B-spline whose block means are the coarse values.
+
+    Parameters
+    ----------
+    coarse
+        float32, shape (h, w), without gaps; edges are repeated.
+    ratio
+        Fine pixels per coarse pixel.
+    offset
+        Taken off the values first.
+
+    Returns
+    -------
+    ndarray of float32, shape (h, w)
+        To be put through `spline_weights`.
+    """
+    out = np.empty(coarse.shape, np.float32)
+    _filter(np.ascontiguousarray(coarse, dtype=np.float32), _inverse_filter(ratio), offset, out)
+    return out
+
+
 def interpolate(coarse: FloatArray, ratio: int) -> NDArray[np.float32]:
     """Smooth interpolation whose plain block means are the coarse values: ``A(U(T)) = T``.
 
@@ -166,9 +248,10 @@ def interpolate(coarse: FloatArray, ratio: int) -> NDArray[np.float32]:
     True
     """
     plane = np.ascontiguousarray(coarse, dtype=np.float32)
-    fine = upsample(plane, ratio, sharpness=SHARPNESS_LST)
-    for _ in range(CORRECTIONS):
-        fine += upsample(plane - block_mean(fine, ratio), ratio, sharpness=SHARPNESS_LST)
+    fine = np.empty((plane.shape[0] * ratio, plane.shape[1] * ratio), np.float32)
+    coefficients = spline_coefficients(plane, ratio, offset=OFFSET_KELVIN)
+    _upsample(coefficients, ratio, *spline_weights(ratio), fine)
+    fine += np.float32(OFFSET_KELVIN)
     add_to_cells(fine, plane - block_mean(fine, ratio), ratio)
     return fine
 

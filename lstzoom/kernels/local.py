@@ -26,7 +26,7 @@ from lstzoom.kernels.trees import (
     grow_tree,
     node_capacity,
 )
-from lstzoom.kernels.windows import Span, tent
+from lstzoom.kernels.windows import Span, reach_of, tent
 from lstzoom.types import YX
 
 LOCAL_BINS = 48
@@ -361,7 +361,7 @@ def blend_windows(
         Of the region, where `rows` and `columns` predict it, zero elsewhere.
     """
     trees = settings.trees
-    side = 2 * (settings.stride + settings.extension)
+    side = 2 * (reach_of(settings.stride) + settings.extension)
     capacity = node_capacity(side * side, trees)
     feature = np.zeros((trees.trees, capacity), np.int16)
     threshold = np.zeros((trees.trees, capacity), np.float32)
@@ -371,10 +371,10 @@ def blend_windows(
     spread = np.zeros((3, *prior_fine.shape), np.float32)
     take = features_per_split(len(planes), trees)
     skip = (planes.shape[1] - prior_fine.shape[0]) // 2
+    tents = [tent(column, ratio, stride=settings.stride) for column in columns]
     for row in rows:
         tent_y = tent(row, ratio, stride=settings.stride)
-        for column in columns:
-            tent_x = tent(column, ratio, stride=settings.stride)
+        for column, tent_x in zip(columns, tents, strict=True):
             y, x = (row.predict.start - corner.y) * ratio, (column.predict.start - corner.x) * ratio
             figures = _window(
                 coarse.levels, coarse.lst, coarse.trainable, coarse.weight, coarse.bits, coarse.prior,

@@ -8,6 +8,7 @@ to the next: detail is smaller the finer it is, and so is what remains unexplain
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,7 @@ class ErrorModel:
     factor : float
         From there to the standard uncertainty at the fine scale.
     constant : float
-        Standard uncertainty in kelvin where there are no trees.
+        Standard uncertainty in kelvin where there are no trees; NaN if nothing at all was learned.
     plain : float
         How much larger the uncertainty is where no detail is added; 1 or more.
     """
@@ -194,7 +195,8 @@ def fit_errors(
     known = np.isfinite(predicted)
     some = rows.take(known)
     if len(some) == 0:
-        return ErrorModel(None, 0.0, 0.0, 1.0)
+        # Nothing was learned, so nothing can be stated.
+        return ErrorModel(None, 0.0, math.nan, 1.0)
     error = np.abs(some.target - np.float32(amplitude) * predicted[known])
     whole = _quantile(error, some.weight)
     plain = max(1.0, _root_mean(some.target, some.weight) / max(_root_mean(error, some.weight), 1e-6))

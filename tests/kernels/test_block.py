@@ -17,7 +17,7 @@ from lstzoom.kernels.block import BlockSettings, Sharpened
 from lstzoom.kernels.correct import correct_residual
 from lstzoom.kernels.interpolate import fill_gaps, interpolate
 from lstzoom.kernels.quality import QA, cells
-from lstzoom.kernels.windows import spans
+from lstzoom.kernels.windows import reach_of, spans
 from tests.kernels.tiny import (
     Scene,
     make_scene,
@@ -119,7 +119,7 @@ def test_the_halo_holds_every_window_that_reaches_the_margin(start, length, stri
     halo, margin = how.halo, how.margin
     wide = slice(halo - margin, halo + length + margin)
     for span in spans(start - halo, length + 2 * halo, wide, stride=stride, extension=extension):
-        assert span.train.stop - span.train.start == 2 * (stride + extension)
+        assert span.train.stop - span.train.start == 2 * (reach_of(stride) + extension)
 
 
 def test_the_inputs_stay_as_they_were():
@@ -150,6 +150,74 @@ def test_conservation_where_neighbours_differ_by_a_hundred_kelvin():
     lst = np.random.default_rng(0).choice([240, 345], scene.shape).astype(np.float32)
     out = sharpen(replace(scene, lst=lst), model)
     np.testing.assert_allclose(area_mean_radiance(out.lst, 3), lst, atol=CONSERVED)
+
+
+# Conservation on boxes
+
+
+def on_boxes(scene: Scene, out: Sharpened, box: int, first: tuple[int, int] = (0, 0)) -> np.ndarray:
+    """Departure from the input's radiance mean on every whole box of the global lattice, kelvin.
+
+    `first` is the global index of the first coarse pixel of `out`; a box is whole if all its coarse pixels
+    lie in `out` and have a value on all their fine pixels.
+    """
+    ratio, (y, x) = scene.ratio, (-first[0] % box, -first[1] % box)
+    ny, nx = ((n // ratio - at) // box * box for n, at in zip(out.lst.shape, (y, x), strict=True))
+    fine = out.lst[y * ratio : (y + ny) * ratio, x * ratio : (x + nx) * ratio]
+    coarse = scene.lst[first[0] + y :, first[1] + x :][:ny, :nx]
+    return area_mean_radiance(fine, ratio * box) - area_mean_radiance(np.ascontiguousarray(coarse), box)
+
+
+@pytest.mark.parametrize("box", [2, 3])
+@pytest.mark.parametrize("ratio", [2, 3])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_conservation_on_boxes_of_a_scene_that_they_do_not_divide(box, ratio, gaps):
+    # 23 and 29 coarse pixels: the last boxes reach beyond the scene.
+    scene = make_scene(ratio, 2, size=(23, 29), seed=1)
+    model = train(scene)
+    scene = with_gaps(scene, 5) if gaps else scene
+    out = sharpen(scene, model, settings(ratio, box=box))
+    apart = on_boxes(scene, out, box)
+    whole_boxes = np.isfinite(apart)
+    assert whole_boxes.sum() > (8 if gaps else 60)
+    assert np.abs(apart[whole_boxes]).max() <= CONSERVED
+    # Coarse pixels inside of a box are free: otherwise the box would mean nothing.
+    each = np.abs(area_mean_radiance(out.lst, ratio) - scene.lst)
+    assert np.nanmax(each) > 10 * CONSERVED
+
+
+@lru_cache(maxsize=16)
+def boxed(box: int, ratio: int) -> tuple[Scene, Sharpened]:
+    scene, model = trained(ratio, 2)
+    scene = with_gaps(scene, 1)
+    return scene, sharpen(scene, model, settings(ratio, box=box))
+
+
+@given(
+    st.sampled_from([2, 3, 4]), st.sampled_from([2, 3]), st.integers(0, 22), st.integers(0, 26),
+    st.integers(1, 24), st.integers(1, 28),
+)  # fmt: skip
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_boxes_do_not_depend_on_the_block(box, ratio, y, x, height, width):
+    scene, expect = boxed(box, ratio)
+    rows, columns = slice(y, min(y + height, 24)), slice(x, min(x + width, 28))
+    got = sharpen_core(scene, trained(ratio, 2)[1], settings(ratio, box=box), rows, columns)
+    crop = (
+        slice(rows.start * ratio, rows.stop * ratio),
+        slice(columns.start * ratio, columns.stop * ratio),
+    )
+    for name in ("lst", "residual", "lst_uncertainty"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expect, name)[crop], err_msg=name)
+
+
+@pytest.mark.parametrize("box", [2, 3])
+def test_a_block_in_the_middle_conserves_on_the_boxes_of_the_whole(box):
+    scene, model = trained(3, 2)
+    first = (7, 5)
+    out = sharpen_core(scene, model, settings(3, box=box), slice(7, 24), slice(5, 28))
+    apart = on_boxes(scene, out, box, first)
+    assert apart.size >= 16
+    assert np.abs(apart).max() <= CONSERVED
 
 
 # Flags and missing values
@@ -329,7 +397,7 @@ def test_the_unit_of_reflectance_does_not_matter(seed):
     # Ten thousand rounds the bands, which may tip a pixel over a threshold of a tree.
     decimal = replace(scene, bands=scene.bands * np.float32(1e4))
     difference = np.abs(sharpen(decimal, train(decimal)).lst - once.lst)
-    assert np.quantile(difference, 0.98) <= 2e-3
+    assert (difference > 2e-3).mean() <= 0.05
     assert difference.max() < 0.1
 
 

@@ -15,7 +15,7 @@ from lstzoom.kernels.fuse import local_weight
 from lstzoom.kernels.local import LOCAL_BINS, Blend, Coarse, LocalSettings, blend_windows
 from lstzoom.kernels.rows import level_bits
 from lstzoom.kernels.trees import Forest, TreeSettings, fit_forest, predict, predict_out_of_bag
-from lstzoom.kernels.windows import spans
+from lstzoom.kernels.windows import reach_of, spans
 from lstzoom.types import YX
 
 RATIO = 2
@@ -63,16 +63,19 @@ def slowly(coarse: Coarse, fine: np.ndarray, prior_fine: np.ndarray, how: LocalS
     y, x = ((np.arange(n * RATIO) + 0.5) / RATIO for n in (height, width))
     for i in range(0, height + how.stride, how.stride):
         for j in range(0, width + how.stride, how.stride):
-            tent = np.outer(
-                np.maximum(1 - np.abs(y - i) / how.stride, 0), np.maximum(1 - np.abs(x - j) / how.stride, 0)
+            one = reach_of(how.stride)
+            tall, wide = (
+                np.clip((one - np.abs(at - centre)) / (2 * one - how.stride), 0.0, 1.0)
+                for at, centre in ((y, i), (x, j))
             )
-            reach = how.stride + how.extension
+            tent = np.outer(tall, wide)
+            reach = one + how.extension
             cut = (slice(max(i - reach, 0), i + reach), slice(max(j - reach, 0), j + reach))
             own, share, figures = window(coarse, fine, cut, how)
             mine = prior_fine if own is None else own
             fused = share * mine + (1 - share) * prior_fine
             for k, value in enumerate((mine, fused, share, *figures)):
-                sums[k] += tent * value
+                sums[k] += tent * np.asarray(value)
     return Blend(*single(sums))
 
 

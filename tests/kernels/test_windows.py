@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstzoom.kernels.windows import Span, halo, spans, tent
+from lstzoom.kernels.windows import Span, halo, reach_of, spans, tent
 
 
 class Axis(NamedTuple):
@@ -37,14 +37,12 @@ def test_by_hand():
     # Global pixels 10..21 with a lattice at 8, 12, 16, 20, 24; the core is 14..18.
     got = Axis(10, 12, slice(4, 9), 4, 1).spans()
     assert got == [
-        Span(predict=slice(4, 6), train=slice(0, 7), centre=2),
-        Span(predict=slice(4, 9), train=slice(1, 11), centre=6),
-        Span(predict=slice(6, 9), train=slice(5, 12), centre=10),
+        Span(predict=slice(4, 5), train=slice(0, 6), centre=2),
+        Span(predict=slice(4, 9), train=slice(2, 10), centre=6),
+        Span(predict=slice(7, 9), train=slice(6, 12), centre=10),
     ]
-    np.testing.assert_array_equal(tent(got[0], 1, stride=4), np.array([0.375, 0.125], np.float32))
-    np.testing.assert_array_equal(
-        tent(got[1], 1, stride=4), np.array([0.625, 0.875, 0.875, 0.625, 0.375], np.float32)
-    )
+    np.testing.assert_array_equal(tent(got[0], 1, stride=4), np.array([0.25], np.float32))
+    np.testing.assert_array_equal(tent(got[1], 1, stride=4), np.array([0.75, 1, 1, 0.75, 0.25], np.float32))
 
 
 def test_a_window_that_only_touches_the_core_is_left_out():
@@ -84,7 +82,7 @@ def test_centres_lie_on_the_lattice_of_the_grid(axis):
 @given(axes())
 def test_training_holds_the_prediction_and_its_extension(axis):
     for span in axis.spans():
-        reach = axis.stride + axis.extension
+        reach = reach_of(axis.stride) + axis.extension
         assert span.train.start == max(span.centre - reach, 0)
         assert span.train.stop == min(span.centre + reach, axis.size)
         assert span.train.start <= span.predict.start
@@ -112,4 +110,4 @@ def test_the_halo_holds_all_that_windows_train_on(first, length, stride, extensi
     wide = slice(around - margin, around + length + margin)
     for span in Axis(first - around, length + 2 * around, wide, stride, extension).spans():
         # Nothing was cut: the window is trained on its full width.
-        assert span.train.stop - span.train.start == 2 * (stride + extension)
+        assert span.train.stop - span.train.start == 2 * (reach_of(stride) + extension)

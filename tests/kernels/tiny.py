@@ -43,11 +43,17 @@ class Scene:
 
 
 def settings(
-    ratio: int, *, stride: int = 4, extension: int = 2, min_samples: int = 16, calibrated: bool = True
+    ratio: int,
+    *,
+    stride: int = 4,
+    extension: int = 2,
+    min_samples: int = 16,
+    calibrated: bool = True,
+    box: int = 1,
 ) -> BlockSettings:
     """A lattice so small that a scene of 24 x 28 coarse pixels has many windows."""
     local = LocalSettings(stride, extension, min_samples, LOCAL_TREES)
-    return BlockSettings(ratio, local, 0.1, seed=0, calibrated=calibrated)
+    return BlockSettings(ratio, local, 0.1, seed=0, calibrated=calibrated, box=box)
 
 
 def make_scene(ratio: int = 3, bands: int = 2, size: tuple[int, int] = (24, 28), seed: int = 0) -> Scene:
