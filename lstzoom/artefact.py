@@ -41,6 +41,7 @@ from lstzoom.raster import shown
 
 FORMAT: Final = "lstzoom-model"
 VERSION: Final = 1
+"""To be raised with the layout, and whenever a feature or a number of the model changes its meaning."""
 _HEADER: Final = "model.json"
 _DTYPES: Final[Mapping[str, str]] = {"feature": "<i2", "threshold": "<f4", "left": "<i4", "value": "<f4"}
 _FORESTS: Final = ("levels", "details", "errors")

@@ -50,6 +50,10 @@ def register(app: typer.Typer, session: Session, inputs: Open, settings: Setting
             Literal["calibrated", "published"], typer.Option(help="As for sharpen.")
         ] = "calibrated",
         align: Annotated[bool, typer.Option("--align", help="Correct the shift between the two.")] = False,
+        native_resolution: Annotated[
+            float | None,
+            typer.Option(metavar="METRES", help="What the thermal instrument resolves; as for sharpen."),
+        ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Seed: the same seed gives the same model.")] = 0,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
@@ -64,7 +68,7 @@ def register(app: typer.Typer, session: Session, inputs: Open, settings: Setting
             names = None if bands is None else [one.strip() for one in bands.split(",")]
             options = {"units": lst_units, "nodata": lst_nodata, "scale": None, "offset": None}
             scene = inputs(lst, vnir, names, ratio, nodata, options, blue=False)
-            config = settings(seed=seed, method=method, align=align)
+            config = settings(seed=seed, method=method, align=align, native_resolution=native_resolution)
             model = fit_prepared([scene.open(config.chunk, mask, None)], config, threads=choose_threads())
             digest = model.save(output, overwrite=overwrite)
             if as_json:
