@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lstzoom.registration import measure_shift
     from lstzoom.sharpening import sharpen
     from lstzoom.sources.loading import load
-    from lstzoom.train import SceneModel, fit
+    from lstzoom.train import SceneModel, fit, load_model
 
 # The only place where the version is written: the build and the command line read it here.
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "SharpenConfig": "lstzoom.config",
     "fit": "lstzoom.train",
     "load": "lstzoom.sources.loading",
+    "load_model": "lstzoom.train",
     "measure_shift": "lstzoom.registration",
     "sharpen": "lstzoom.sharpening",
 }
@@ -53,6 +54,7 @@ __all__ = [
     "__version__",
     "fit",
     "load",
+    "load_model",
     "measure_shift",
     "sharpen",
 ]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__, cli_bundle, cli_catalog
+from lstzoom import __version__, cli_bundle, cli_catalog, cli_model
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lstzoom.inputs import SceneArrays
     from lstzoom.raster import LazyStack, RasterSource
     from lstzoom.stream import Progress, Targets, Written
+    from lstzoom.train import SceneModel
     from lstzoom.validate import ValidationReport
 
 OK, UNEXPECTED, USAGE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3, 130
@@ -366,6 +367,12 @@ def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
                 raise InputError(f"{str(path)!r} is an input and would be replaced; choose another name")
 
 
+def _loaded(path: str) -> SceneModel:
+    from lstzoom.train import load_model
+
+    return load_model(path)
+
+
 def _run(
     scene: SceneArrays,
     targets: Targets,
@@ -374,6 +381,7 @@ def _run(
     threads: int,
     memory: float | None,
     *,
+    model: SceneModel | None,
     lst_uncertainty: xr.DataArray | None = None,
     quiet: bool,
 ) -> Written:
@@ -383,6 +391,7 @@ def _run(
     with _progress("sharpening", quiet=quiet) as progress:
         common: dict[str, Any] = {
             "config": config,
+            "model": model,
             "progress": progress,
             "lst_uncertainty": lst_uncertainty,
         }
@@ -521,6 +530,10 @@ def sharpen(
     native_resolution: NativeResolution = None,
     conservation_box: ConservationBox = 1,
     seed: Seed = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Model of `lstzoom fit` in place of training; --seed is its own."),
+    ] = None,
     lst_uncertainty: Annotated[
         str | None,
         typer.Option(
@@ -555,6 +568,8 @@ def sharpen(
         from lstzoom import stream
         from lstzoom.write import ENCODINGS
 
+        trained = None if model is None else _loaded(model)
+        seed = seed if trained is None else trained.seed
         options = {"units": lst_units, "nodata": lst_nodata, "scale": lst_scale, "offset": lst_offset}
         inputs = _inputs(lst, vnir, names, ratio, nodata, options, blue=blue)
         grids = inputs.grids
@@ -578,11 +593,15 @@ def sharpen(
             conservation_box=conservation_box,
         )
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
+        if trained is not None:
+            tags["LSTZOOM_MODEL"] = trained.content_hash
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
-        _require_other_than_inputs(targets, [*inputs.paths, *(one for one in (mask, lst_uncertainty) if one)])
+        others = [one for one in (mask, lst_uncertainty, model) if one]
+        _require_other_than_inputs(targets, [*inputs.paths, *others])
         scene, sigma = inputs.open(chunk, mask, clear), _uncertainty(lst_uncertainty, grids.coarse)
         written = _run(
-            scene, targets, config, workers, threads, limit, lst_uncertainty=sigma, quiet=quiet
+            scene, targets, config, workers, threads, limit,
+            model=trained, lst_uncertainty=sigma, quiet=quiet,
         )  # fmt: skip
         summary = _summary(written, tags, workers, encoding)
         if as_json:
@@ -749,6 +768,7 @@ job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
 cli_bundle.register(catalog, _session)
 cli_bundle.register_product(app, _session, _EXIT_CODES)
 cli_catalog.register(catalog, job, _session)
+cli_model.register(app, _session, _inputs, _settings)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")
 

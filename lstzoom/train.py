@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial, reduce
 from operator import add
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+import lstzoom
+from lstzoom import artefact
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, EmptySampleError, InputError
 from lstzoom.grid import pixel_metres
@@ -78,6 +82,10 @@ class SceneModel:
     shifts : tuple of Shift or None
         How far the reflectance of each scene lay beside its LST, before it was aligned; None where that
         could not be measured.
+    config : SharpenConfig or None
+        Settings of the training.
+    version : str
+        Of the lstzoom that trained it.
     """
 
     model: GlobalModel
@@ -87,6 +95,61 @@ class SceneModel:
     level_rows: int
     detail_rows: int
     shifts: tuple[Shift | None, ...] = ()
+    config: SharpenConfig | None = None
+    version: str = lstzoom.__version__
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all that the model is, also of its file: equal for equal models."""
+        return str(artefact.describe(self.model, self._facts())["sha256"])
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        created: datetime | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Write the model into a file: arrays and JSON, as docs/model.md describes.
+
+        Parameters
+        ----------
+        path
+            File, or a URL that fsspec knows. It appears when it is complete.
+        overwrite
+            Replace a file that exists.
+        created
+            When it was trained, to be noted; no date is made up. It is not part of the hash.
+        storage_options
+            For fsspec.
+
+        Returns
+        -------
+        str
+            `content_hash`.
+
+        Raises
+        ------
+        InputError
+            If the file exists or cannot be written, or the model is not one that `load_model` would take.
+        """
+        header = artefact.describe(self.model, self._facts(), created)
+        data = artefact.encode(self.model, header)
+        artefact.put(path, data, overwrite=overwrite, storage_options=storage_options)
+        return str(header["sha256"])
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "bands": list(self.bands),
+            "ratio": self.ratio,
+            "seed": self.seed,
+            "level_rows": self.level_rows,
+            "detail_rows": self.detail_rows,
+            "shifts": [None if shift is None else asdict(shift) for shift in self.shifts],
+            "lstzoom": self.version,
+            "config": None if self.config is None else self.config.model_dump(mode="json"),
+        }
 
     def check(self, scene: SceneArrays, config: SharpenConfig) -> None:
         """Refuse a scene that this model cannot be applied to.
@@ -104,6 +167,34 @@ class SceneModel:
                 f"and {given[2]}, but it was trained with {list(trained[0])}, {trained[1]} and {trained[2]}; "
                 "give bands of the same names in the same order, the same ratio and SharpenConfig(seed=...)"
             )
+
+
+def load_model(path: str | Path, *, storage_options: Mapping[str, Any] | None = None) -> SceneModel:
+    """Read a model that `SceneModel.save` wrote.
+
+    Parameters
+    ----------
+    path
+        File, or a URL that fsspec knows.
+    storage_options
+        For fsspec.
+
+    Returns
+    -------
+    SceneModel
+        Predicts what the saved one does, bit for bit.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is damaged, of another version, or anything else than such a model.
+    MissingExtraError
+        If the package for such URLs is not installed.
+    """
+    model, header = artefact.decode(artefact.get(path, storage_options), str(path))
+    f = header.facts
+    rows = (f.level_rows, f.detail_rows)
+    return SceneModel(model, f.bands, f.ratio, f.seed, *rows, artefact.shifts_of(header), f.config, f.lstzoom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +246,30 @@ def fit(
     listed = list(scenes)
     if any(isinstance(scene, xr.DataArray) for scene in listed):
         raise InputError("fit takes a list of scenes: fit([(vnir, lst)]), not fit((vnir, lst))")
-    aligned = [align(prepare(*scene), config) for scene in listed]
+    return fit_prepared([prepare(*scene) for scene in listed], config)
+
+
+def fit_prepared(scenes: Sequence[SceneArrays], config: SharpenConfig, *, threads: int = 1) -> SceneModel:
+    """Train the global model on scenes that are on their grids; as `fit`, which raises the same.
+
+    Parameters
+    ----------
+    scenes
+        Of files (`lstzoom.inputs.from_files`) or of arrays (`lstzoom.inputs.prepare`).
+    config
+        Settings.
+    threads
+        As for `train`.
+
+    Returns
+    -------
+    SceneModel
+    """
+    _require_alike(scenes)
+    aligned = [align(scene, config, threads) for scene in scenes]
     prepared = [scene for scene, _ in aligned]
-    _require_alike(prepared)
-    trained = train(prepared, config, [shift for _, shift in aligned] if config.align else None)
+    shifts = [shift for _, shift in aligned] if config.align else None
+    trained = train(prepared, config, shifts, threads=threads)
     model: SceneModel = trained.compute() if is_lazy(trained) else trained
     for scene, shift in zip(prepared, model.shifts, strict=True):
         tell(shift, scene.grids.fine, moved=scene.moved is not None)
@@ -396,7 +507,7 @@ def _train(
     model = GlobalModel(
         survey.pairs, level_forest, detail_forest, reliability, mean, survey.footprint, errors
     )
-    return SceneModel(model, bands, ratio, config.seed, len(levels), len(details), tuple(shifts))
+    return SceneModel(model, bands, ratio, config.seed, len(levels), len(details), tuple(shifts), config)
 
 
 def _out_of_bag(forest: Forest | None, rows: Rows) -> NDArray[np.float32]:

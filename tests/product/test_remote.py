@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from typer.testing import CliRunner
 
-from lstzoom import cli
+from lstzoom import cli, fit, load_model
 from lstzoom.errors import InputError
 from lstzoom.product import open_bundle
 from lstzoom.product.simulated import BundlePlan, write_bundle
@@ -158,3 +158,19 @@ def test_zip_members_need_no_folder(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="holds no file"):
         open_bundle(path)
+
+
+def test_a_model_is_kept_in_the_store(scene: Scene) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem().mkdir("models")
+    given = scene.to_xarray()
+    model = fit([(given.vnir, given.lst)])
+    digest = model.save("s3://models/place/m.lstzoom")
+    assert load_model("s3://models/place/m.lstzoom").content_hash == digest == model.content_hash
+    with pytest.raises(InputError, match="exists"):
+        model.save("s3://models/place/m.lstzoom")
+    with pytest.raises(InputError, match="cannot read"):
+        load_model("s3://models/absent")
+    with pytest.raises(InputError, match="cannot write"):
+        model.save("s3://no-such-bucket/m")
