@@ -412,6 +412,9 @@ def _tags(
         "LSTZOOM_METHOD": config.method,
         "LSTZOOM_SEED": str(config.seed),
         "LSTZOOM_CONSERVATION_BOX": str(config.conservation_box),
+        "LSTZOOM_NATIVE_RESOLUTION": f"{config.native_resolution:g} m"
+        if config.native_resolution
+        else "measured",
         "LSTZOOM_RATIO": str(grids.ratio),
         "LSTZOOM_WINDOWS": f"{windows.stride}, {windows.extension}, {windows.min_samples}",
         "LSTZOOM_LST": Path(lst).name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial, reduce
 from operator import add
@@ -499,6 +499,9 @@ def _train(
     reliability = correlation(details.target[known], predicted[known])
     assert whole.fading is not None  # noqa: S101  (the first patches of every scene are measured)
     errors = fit_errors(details, predicted, reliability, fading(whole.fading, details), seed=config.seed)
+    if np.isnan(errors.constant):
+        logger.info("no detail could be learned of; uncertainty is the roughness of the coarse LST")
+        errors = replace(errors, constant=whole.fading.roughness)
     mean = float(np.average(levels.target, weights=levels.weight)) if len(levels) else 273.15
     logger.info(
         "global model: %d level rows, %d detail rows, reliability of detail %.2f, footprint %.2f fine pixels",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -295,7 +296,16 @@ def test_a_process_sharpens_and_says_how_far_it_is(files: dict[str, str], tmp_pa
     assert cog_validate(str(tmp_path / "out.tif"), strict=True)[0]
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Let children hear SIGINT, which a shell's background jobs ignore and hand down."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path, stop: signal.Signals) -> None:
     paths = write_simulation(tmp_path / "in", (900, 900))
@@ -336,6 +346,7 @@ def test_workers_give_the_same_files(
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("_interruptible")
 def test_interrupted_workers_say_nothing(tmp_path: Path) -> None:
     paths = write_simulation(tmp_path / "in", (900, 900))
     (tmp_path / "out").mkdir()

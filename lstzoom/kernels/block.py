@@ -19,7 +19,7 @@ from lstzoom.kernels.local import Blend, Coarse, LocalSettings, blend_windows
 from lstzoom.kernels.quality import QA, cells, flag
 from lstzoom.kernels.rows import CoarseBlock, aggregate_block, level_bits, mask_block
 from lstzoom.kernels.trees import Forest, predict, predict_out_of_bag
-from lstzoom.kernels.uncertainty import ErrorModel
+from lstzoom.kernels.uncertainty import LEAST, ErrorModel
 from lstzoom.types import YX
 
 _T = TypeVar("_T", bound=np.generic)
@@ -341,6 +341,7 @@ def _combine(
             if size is not None:
                 uncertainty = size * np.float32(model.errors.factor)
         uncertainty *= np.where(seen, np.float32(1.0), np.float32(model.errors.plain))
+        uncertainty = np.maximum(uncertainty, np.float32(LEAST))
         reliability = share * rho2 + (1 - share) * np.float32(model.reliability**2)
     fine += np.where(seen, detail, np.float32(0.0))
     return _Detailed(fine, reliability * seen, uncertainty)

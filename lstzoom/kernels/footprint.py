@@ -51,6 +51,9 @@ _FADE = 1 / 3
 the agreement. Up to `_NOISE` blur helps against it; what is measured from there to `_FADE` is put down to
 fading, which the amplitude deals with; what lies beyond is blur of the LST."""
 
+_LEAST_EXPLAINED = 0.02
+"""Where less than this share of the detail of LST is explained, chance decides which width does it best."""
+
 _MIN_DETAIL = 1e-6
 """Kelvin squared. Less variance of the high-passed LST than this is rounding."""
 
@@ -338,6 +341,8 @@ def best_width(sums: NDArray[np.float64], ratio: int) -> float:
     if not (sums[:, 1] > 0).all():
         return 0.0
     explained = 1.0 - sums[:, 0] / sums[:, 1]
+    if explained.max() < _LEAST_EXPLAINED:
+        return 0.0
     best = int(np.argmax(explained))
     around = min(max(best, 1), len(WIDTHS) - 2)
     # Blur acts through its variance, in which the agreement is nearly a parabola around its top.

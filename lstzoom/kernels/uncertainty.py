@@ -25,6 +25,9 @@ NORMAL = 1.6449
 TREES = TreeSettings(trees=4, max_depth=6, min_leaf=200, feature_share=0.5)
 """Errors are noisy: only large leaves know their size."""
 
+LEAST = 0.01
+"""Kelvin. No value is known better: it is the step of the files, and as far as LST is conserved."""
+
 LEAST_FADING = 0.6
 """No scene loses more of its unexplained detail from one scale to the next."""
 
@@ -70,15 +73,25 @@ class FadingSums:
         Sum of squares of the detail of every level feature at the fine scale, and their number.
     near, far : ndarray of float64, shape (2,)
         Sum of squares of the detail of the coarse LST and its number; the same one scale further up.
+    steps : ndarray of float64, shape (2,)
+        Sum of squares of the differences of neighbours in the coarse LST, and their number.
     """
 
     fine: NDArray[np.float64]
     near: NDArray[np.float64]
     far: NDArray[np.float64]
+    steps: NDArray[np.float64]
 
     def __add__(self, other: FadingSums) -> FadingSums:
         """Add up two patches."""
-        return FadingSums(self.fine + other.fine, self.near + other.near, self.far + other.far)
+        return FadingSums(
+            self.fine + other.fine, self.near + other.near, self.far + other.far, self.steps + other.steps
+        )
+
+    @property
+    def roughness(self) -> float:
+        """Root mean square difference of neighbours in the coarse LST, kelvin; NaN without any."""
+        return float(np.sqrt(self.steps[0] / self.steps[1])) if self.steps[1] else float("nan")
 
 
 def fading_sums(
@@ -114,12 +127,15 @@ def fading_sums(
         detail = plane - upsample(block_mean(np.ascontiguousarray(plane), ratio), ratio)
         fine[k] = float((detail[inside][seen].astype(np.float64) ** 2).sum())
     fine[-1] = seen.sum()
-    patch, known = fill_gaps(lst, steps=ratio * ratio)[core], usable[core]
+    patch, known = fill_gaps(lst, steps=max(lst.shape))[core], usable[core]
     near = _detail_of(patch, known, ratio)
     size = tuple(n // ratio * ratio for n in patch.shape)
     up = block_mean(np.ascontiguousarray(patch[: size[0], : size[1]]), ratio)
     known_up = block_mean(known[: size[0], : size[1]].astype(np.float32), ratio) == 1.0
-    return FadingSums(fine, near, _detail_of(up, known_up, ratio))
+    steps = np.diff(lst[core].astype(np.float64), axis=1)
+    steps = steps[np.isfinite(steps)]
+    pairs = np.array([(steps**2).sum(), len(steps)])
+    return FadingSums(fine, near, _detail_of(up, known_up, ratio), pairs)
 
 
 def _detail_of(plane: NDArray[np.float32], known: NDArray[np.bool_], ratio: int) -> NDArray[np.float64]:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstzoom.kernels.features import level_features
 from lstzoom.kernels.quality import QA
-from lstzoom.kernels.rows import Rows
+from lstzoom.kernels.rows import Rows, aggregate_block
 from lstzoom.kernels.trees import predict
 from lstzoom.kernels.uncertainty import (
     COVERAGE,
@@ -108,7 +109,7 @@ def test_fading_is_bounded_and_adds_up(seed):
     rows = some_rows(300, seed=seed)
     assert LEAST_FADING <= fading(sums, rows) <= 1.0
     np.testing.assert_array_equal((sums + sums).fine, 2 * sums.fine)
-    nothing = FadingSums(np.zeros(4), np.zeros(2), np.zeros(2))
+    nothing = FadingSums(np.zeros(4), np.zeros(2), np.zeros(2), np.zeros(2))
     assert fading(nothing, rows) == 1.0
 
 
@@ -118,10 +119,10 @@ def test_detail_that_is_as_large_at_every_scale_does_not_fade():
     rows = replace(rows, target=rows.features[:, 0].copy())
     variance = (rows.features.astype(np.float64) ** 2).mean(axis=0)
     fine = np.append(variance, 1.0)
-    assert fading(FadingSums(fine, np.ones(2), np.ones(2)), rows) == pytest.approx(1.0, abs=0.02)
+    assert fading(FadingSums(fine, np.ones(2), np.ones(2), np.ones(2)), rows) == pytest.approx(1.0, abs=0.02)
     # A quarter of the variance of LST: its fourth root.
     near = np.array([0.25, 1.0])
-    assert fading(FadingSums(fine, near, np.ones(2)), rows) == pytest.approx(0.25**0.25, rel=0.02)
+    assert fading(FadingSums(fine, near, np.ones(2), np.ones(2)), rows) == pytest.approx(0.25**0.25, rel=0.02)
 
 
 # On blocks
@@ -178,3 +179,24 @@ def test_noise_that_nothing_explains_makes_it_larger():
     loud = replace(quiet, lst=loud_lst)
     one, other = (sharpen(s, train(s)).lst_uncertainty.mean() for s in (quiet, loud))
     assert other > 2 * one
+
+
+def test_a_gap_in_the_lst_does_not_count_as_detail():
+    scene = make_scene(2, 1, size=(96, 96))
+    block = aggregate_block(scene.bands, scene.lst, 2, cv_threshold=0.1)
+    levels = level_features(scene.bands, ())
+    core = (slice(8, 88), slice(8, 88))
+    whole = fading_sums(levels, block.lst, block.trainable, core, 2)
+    lst = block.lst.copy()
+    lst[:, 48:] = np.nan
+    half = fading_sums(levels, lst, block.trainable & np.isfinite(lst), core, 2)
+    for name in ("near", "far"):
+        one, other = getattr(whole, name), getattr(half, name)
+        assert other[0] / other[1] < 3 * one[0] / one[1]
+
+
+def test_without_detail_the_roughness_of_the_lst_is_known():
+    lst = np.tile(np.float32([300, 302]), (8, 4))
+    nothing = np.zeros((1, 24, 24), np.float32)
+    sums = fading_sums(nothing, lst, np.zeros(lst.shape, bool), (slice(0, 8), slice(0, 8)), 3)
+    assert (sums + sums).roughness == pytest.approx(2.0)

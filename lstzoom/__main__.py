@@ -1,0 +1,5 @@
+"""`python -m lstzoom` is the command `lstzoom`."""
+
+from lstzoom.cli import main
+
+main()
