@@ -242,13 +242,15 @@ def test_uncertainty_of_the_input_that_cannot_be_used():
         lstzoom.sharpen(given.vnir, given.lst, lst_uncertainty=sigma, config=published)
 
 
-def test_nothing_is_stated_where_nothing_was_learned():
+def test_where_nothing_was_learned_the_roughness_of_the_lst_is_stated():
     scene = simulated()
     given = scene.to_xarray()
     blind = lstzoom.sharpen(given.vnir * np.float32(np.nan), given.lst)
     assert np.isfinite(blind.lst).all()
-    assert np.isnan(blind.lst_uncertainty).all()
-    assert "lstzoom_mean_uncertainty" not in blind.attrs
+    assert np.isfinite(blind.lst_uncertainty).all()
+    steps = np.diff(given.lst.to_numpy(), axis=1)
+    assert float(blind.lst_uncertainty.mean()) == pytest.approx(np.sqrt(np.mean(steps**2)), rel=0.01)
+    assert blind.attrs["lstzoom_mean_uncertainty"] > 0
     assert blind.attrs["lstzoom_unsupported_share"] == 1.0
 
 
