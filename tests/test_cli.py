@@ -348,7 +348,7 @@ def test_workers_give_the_same_files(
 @pytest.mark.cluster
 @pytest.mark.usefixtures("_interruptible")
 def test_interrupted_workers_say_nothing(tmp_path: Path) -> None:
-    paths = write_simulation(tmp_path / "in", (900, 900))
+    paths = write_simulation(tmp_path / "in", (1800, 1800))
     (tmp_path / "out").mkdir()
     inputs = [str(paths["lst"]), str(paths["red"]), str(paths["nir"])]
     command = [*COMMAND, "sharpen", *inputs, "-o", str(tmp_path / "out" / "a.tif"), "--workers", "2"]
