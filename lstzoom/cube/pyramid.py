@@ -1,9 +1,9 @@
 """Coarser levels of a cube, for maps of whole regions without reading every pixel.
 
-A level is a group of the cube, ``1`` with pixels twice as large and so on, that opens like the cube. A
-task takes up to 16 x 16 shards of one variable and date, reads each once, and writes all levels above them, the
-coarsest last. So memory is that of a shard for every level, tasks share no object, and a task whose coarsest
-shard is there need not be done again.
+A level is a group of the cube, ``1`` with pixels twice as large and so on, that opens like the cube itself. A
+task takes up to 16 x 16 shards of one variable and date, reads each once, and writes all levels above them,
+the coarsest last. So memory is that of a shard for every level, tasks share no object, and a task whose
+coarsest shard is there need not be done again.
 """
 
 from __future__ import annotations

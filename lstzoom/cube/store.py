@@ -66,7 +66,6 @@ def open_store(url: Url, options: Options = None, *, read_only: bool = False) ->
     if text.startswith("s3://"):
         import_extra("s3fs", "s3")
     try:
-        # A file system of its own: one that was made before a fork, or for other credentials, is not taken.
         return FsspecStore.from_url(text, storage_options=dict(options or {}), read_only=read_only)
     except (ValueError, ImportError) as error:
         raise InputError(f"{text!r} cannot be opened: {error}") from error

@@ -88,15 +88,19 @@ def create(
     """
     moments = None if times is None else sorted({_microseconds(time) for time in times})
     store = open_store(url, storage_options)
-    state = _state(store)
-    if state == "absent" or (state == "begun" and exist_ok):
-        _write_all(store, spec, moments, attrs or {})
-    elif not exist_ok:
-        raise InputError(
-            f"{shown(url)} holds something already; choose another address, or continue a cube with "
-            "exist_ok=True"
-        )
-    else:
+    try:
+        state = _state(store)
+        if state == "absent" or (state == "begun" and exist_ok):
+            _write_all(store, spec, moments, attrs or {})
+            state = "made"
+    except OSError as error:
+        raise InputError(f"{shown(url)} cannot be written to: {error}") from error
+    if state != "made":
+        if not exist_ok:
+            raise InputError(
+                f"{shown(url)} holds something already; choose another address, or continue a cube with "
+                "exist_ok=True"
+            )
         require_same(store, spec, url, timed=times is not None)
     return [] if times is None else append_times(store, times)
 
