@@ -153,7 +153,7 @@ def test_appending_is_idempotent_and_keeps_places(tmp_path: Path) -> None:
     with xr.open_zarr(url) as dataset:
         assert dataset.sizes["time"] == 3
     with cube.open_cube(url) as dataset:
-        assert (np.diff(dataset.time.values) > np.timedelta64(0)).all()
+        assert (np.diff(dataset.time.values) > np.timedelta64(0, "ns")).all()
 
 
 def test_what_was_written_stays_when_dates_are_added(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_readers_see_new_dates_all_at_once(tmp_path: Path, monkeypatch: pytest.M
         assert dataset.sizes["time"] == 4
 
 
-@pytest.mark.parametrize("bad", ["yesterday", None, np.datetime64("NaT"), 20260705])
+@pytest.mark.parametrize("bad", ["yesterday", None, np.datetime64("NaT", "ns"), 20260705])
 def test_what_is_no_date_is_refused(tmp_path: Path, bad: Any) -> None:  # noqa: ANN401
     with pytest.raises(InputError, match="date"):
         cube.create(tmp_path / "a.zarr", SPEC, [bad])
