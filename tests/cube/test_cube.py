@@ -408,6 +408,28 @@ def test_levels_do_not_depend_on_shards_or_workers(tmp_path: Path) -> None:
             xr.testing.assert_equal(one, other)
 
 
+@pytest.mark.cluster
+def test_workers_of_a_cluster_make_the_same_levels_and_statistics(tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    alone, together = tmp_path / "alone.zarr", tmp_path / "together.zarr"
+    for url in (alone, together):
+        fill(url)
+    cube.build_pyramid(alone, levels=5)
+    cube.finalise(alone)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+
+        def apply(function: Any, items: Any) -> Any:  # noqa: ANN401
+            return client.gather(client.map(function, items, pure=False))
+
+        cube.build_pyramid(together, levels=5, apply=apply)
+        cube.finalise(together, apply=apply)
+    assert contents(together) == contents(alone)
+
+
 def test_the_coarsest_level_fits_into_512_pixels_by_default(tmp_path: Path) -> None:
     grid = GeoBox((1030, 40), GRID.affine, GRID.crs)
     cube.create(tmp_path / "a.zarr", cube.CubeSpec(grid, 64, variables=("lst",)), TIMES)
