@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstzoom.kernels.compile import jit
-from lstzoom.kernels.features import detail_count, detail_inputs, detail_line
+from lstzoom.kernels.features import detail_count, detail_inputs, detail_line, in_place
 from lstzoom.kernels.interpolate import SHARPNESS_FEATURE, cubic_weights, spline_weights
 from lstzoom.kernels.trees import STRIP, Forest, add_tree, fill_strip, pack_forest
 
@@ -48,7 +48,7 @@ def predict_details(
     _, smooth = spline_weights(ratio)
     out = np.empty((len(forests), *lst_fine.shape), np.float32)
     work = np.empty((detail_count(len(levels)), lst_fine.shape[1]), np.float32)
-    row = np.empty(lst.shape[1], np.float32)
+    row, predicted = np.empty(lst.shape[1], np.float32), np.empty(lst_fine.shape[1], np.float32)
     packed = [pack_forest(f.feature, f.threshold, f.left) for f in forests]
     keys = np.empty((-(-lst_fine.shape[1] // STRIP), len(work) * STRIP), np.int32)
     for line in range(lst_fine.shape[0]):
@@ -58,7 +58,8 @@ def predict_details(
         )  # fmt: skip
         _fill_strips(work, keys)
         for k, (forest, (nodes, depth)) in enumerate(zip(forests, packed, strict=True)):
-            _predict_line(keys, nodes, forest.value, depth, out[k, line])
+            _predict_line(keys, nodes, forest.value, depth, predicted)
+            in_place(predicted, ratio, out[k, line])
     return list(out)
 
 
