@@ -42,7 +42,7 @@ class WindowConfig(_Settings):
         le=512,
         description="Distance of window centres; neighbours overlap by half a stride.",
     )
-    extension: int = Field(default=4, ge=0, le=512, description="Pixels around a window that only train.")
+    extension: int = Field(default=2, ge=0, le=512, description="Pixels around a window that only train.")
     min_samples: int = Field(
         default=64, ge=2, description="With fewer samples a window leaves its part to the global model."
     )
@@ -106,7 +106,7 @@ class SharpenConfig(_Settings):
         default=0.1, gt=0, description="CV of reflectance up to which a sample has full weight."
     )
     windows: WindowConfig = WindowConfig()
-    local_trees: TreeConfig = TreeConfig(trees=4, max_depth=5, min_leaf=5, feature_share=0.5)
+    local_trees: TreeConfig = TreeConfig(trees=3, max_depth=5, min_leaf=5, feature_share=0.35)
     level_trees: TreeConfig = TreeConfig(trees=6, max_depth=9, min_leaf=10, feature_share=0.5)
     detail_trees: TreeConfig = TreeConfig(trees=16, max_depth=12, min_leaf=20, feature_share=0.3)
     sample: SampleConfig = SampleConfig()
