@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__, cli_bundle, cli_catalog, cli_doctor, cli_model, cli_report
+from lstzoom import __version__, cli_bundle, cli_catalog, cli_doctor, cli_model, cli_report, cli_serve
 from lstzoom.cli_help import EXIT_CODES, Debug, Quiet, Verbose, epilog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.interrupts import check, heard_as_interrupt
@@ -772,6 +772,7 @@ cli_bundle.register(catalog, _session)
 cli_bundle.register_product(app, _session)
 cli_report.register(app, _session)
 cli_doctor.register(app, _session)
+cli_serve.register(app, _session)
 cli_catalog.register(catalog, job, _session)
 cli_model.register(app, _session, _inputs, _settings)
 app.add_typer(catalog, name="catalog")
