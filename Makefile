@@ -89,11 +89,13 @@ pydms: .venv-pydms/.installed ## make .venv-pydms with pyDMS (another sharpener)
 	.venv-pydms/bin/python -m pip install --disable-pip-version-check --quiet "python_dms==1.2.1" "numpy<2" scipy scikit-learn
 	@touch $@
 
-notebooks: $(KERNELS) ## run every notebook from start to end
-	@test -n "$(NOTEBOOKS)" || { echo "notebooks/ holds no notebook yet; nothing was run" >&2; exit 1; }
+notebooks: $(KERNELS) $(VENV)/.notebooks ## run every notebook from start to end; warnings are failures
+	$(BIN)/python tools/notebooks.py build/notebooks $(NOTEBOOKS)
+
+$(VENV)/.notebooks: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
 		--constraint constraints.txt --editable ".[notebooks]"
-	$(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $(NOTEBOOKS)
+	@touch $@
 
 docs: $(VENV)/.docs ## build the documentation into build/site, strictly and without the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
