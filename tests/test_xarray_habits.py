@@ -30,7 +30,7 @@ def test_plots_label_themselves(sharp: xr.Dataset, name: str, label: str) -> Non
     axes = Figure().subplots()
     drawn = sharp[name].plot(ax=axes)
     assert " ".join(drawn.colorbar.ax.get_ylabel().split()) == label
-    assert axes.get_xlabel() == "x coordinate of projection [metre]"
+    assert axes.get_xlabel() == "x [metre]"
 
 
 def test_the_html_repr_is_small(sharp: xr.Dataset) -> None:
