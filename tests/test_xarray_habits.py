@@ -28,7 +28,7 @@ def sharp() -> xr.Dataset:
 )
 def test_plots_label_themselves(sharp: xr.Dataset, name: str, label: str) -> None:
     axes = Figure().subplots()
-    drawn = sharp[name].plot(ax=axes)
+    drawn = sharp[name].plot(ax=axes)  # type: ignore[call-arg]  # xarray types this as a class
     assert " ".join(drawn.colorbar.ax.get_ylabel().split()) == label
     assert axes.get_xlabel() == "x [metre]"
 

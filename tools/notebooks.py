@@ -6,6 +6,7 @@ output, goes to the folder OUTPUT.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
+_WARNING = re.compile(r"\w*Warning:|lstzoom.*(WARNING|lies beside)|WARNING.*lstzoom")
+
 
 def outputs_of(notebook: Any) -> Iterator[Any]:  # noqa: ANN401  (nbformat has no types)
     """All outputs of all cells."""
@@ -23,9 +26,13 @@ def outputs_of(notebook: Any) -> Iterator[Any]:  # noqa: ANN401  (nbformat has n
 
 
 def complaints(notebook: Any) -> list[str]:  # noqa: ANN401
-    """Warnings that cells printed."""
+    """Warnings that cells printed: Python's, and those that lstzoom logs.
+
+    Those of distributed tell of a busy machine, as of workers that are slow to end.
+    """
     texts = (one.text for one in outputs_of(notebook) if one.output_type == "stream")
-    return [line for text in texts for line in text.splitlines() if "Warning" in line or "WARNING" in line]
+    lines = (line for text in texts for line in text.splitlines())
+    return [line for line in lines if _WARNING.search(line)]
 
 
 def pictures(notebook: Any) -> int:  # noqa: ANN401
@@ -40,6 +47,8 @@ def run(path: Path, folder: Path) -> list[str]:
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}
     )
+    # Sockets in a folder of this user in place of ports that others reach.
+    client.create_kernel_manager().transport = "ipc"
     client.execute()
     nbformat.write(notebook, folder / path.name)
     print(f"{path.name}: {time.perf_counter() - start:.0f} s, {pictures(notebook)} pictures", flush=True)
