@@ -6,6 +6,7 @@ stderr.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 OK, UNEXPECTED, USAGE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3, 130
 _GDAL_CACHE_MB = "256"
+_GARBAGE_AFTER = 100_000
 _SCORES = {
     "rmse": ("RMSE, K", ".3f"),
     "mae": ("mean absolute error, K", ".3f"),
@@ -588,8 +590,6 @@ def sharpen(
             conservation_box=conservation_box,
         )
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
-        if trained is not None:
-            tags["LSTZOOM_MODEL"] = trained.content_hash
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
         others = [one for one in (mask, lst_uncertainty, model) if one]
         _require_other_than_inputs(targets, [*inputs.paths, *others])
@@ -781,4 +781,7 @@ app.add_typer(job, name="job")
 
 def main() -> None:
     """Run the command line."""
+    # Importing makes a hundred thousand objects that stay; looking through them again and again for garbage
+    # takes a twentieth of a short run.
+    gc.set_threshold(_GARBAGE_AFTER)
     app()

@@ -47,8 +47,6 @@ def run(path: Path, folder: Path) -> list[str]:
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}
     )
-    # Sockets in a folder of this user in place of ports that others reach.
-    client.create_kernel_manager().transport = "ipc"
     client.execute()
     nbformat.write(notebook, folder / path.name)
     print(f"{path.name}: {time.perf_counter() - start:.0f} s, {pictures(notebook)} pictures", flush=True)
