@@ -161,8 +161,8 @@ def drive(
 
     Examples
     --------
-    >>> from lstzoom.clusters import local_cluster
-    >>> with local_cluster(2) as client:  # doctest: +SKIP
+    >>> from lstzoom.clusters import Cluster, connect
+    >>> with connect(Cluster(workers=2)) as client:  # doctest: +SKIP
     ...     drive(range(100), str, client, on_done=print)
     """
     pool = _Shared(client, shared, f"{name}-shared-{uuid4().hex[:8]}")
@@ -172,7 +172,7 @@ def drive(
     try:
         while True:
             run.fill(window.size())
-            if not run.running and not run.later:
+            if run.is_over:
                 break
             for outcome in run.collect(timeout=run.pause(window.pause)):
                 if on_done is not None:
@@ -335,12 +335,17 @@ class _Drive(Generic[T]):
     failed: int = 0
     retried: int = 0
     number: int = 0
+    exhausted: bool = False
     _waiting: Iterator[T] | None = None
     _prefix: str = ""
 
     def __post_init__(self) -> None:
         self._waiting = iter(self.tasks)
         self._prefix = f"{self.name}-{uuid4().hex[:8]}"
+
+    @property
+    def is_over(self) -> bool:
+        return self.exhausted and not self.running and not self.later
 
     # Giving
 
@@ -351,8 +356,10 @@ class _Drive(Generic[T]):
             return
         given = [*self._due(room)]
         assert self._waiting is not None  # noqa: S101
-        now = time.monotonic()
-        given += [_Given(task, now) for task in itertools.islice(self._waiting, room - len(given))]
+        now, room = time.monotonic(), room - len(given)
+        new = [_Given(task, now) for task in itertools.islice(self._waiting, room)]
+        self.exhausted = self.exhausted or len(new) < room
+        given += new
         for (level, key), group in itertools.groupby(given, self._kind):
             self._give(list(group), level, key)
 

@@ -12,17 +12,16 @@ from typing import Any
 
 import pytest
 
-from lstzoom.clusters import local_cluster
+from lstzoom.clusters import Cluster, connect
 from lstzoom.errors import ClusterError, ConfigError
 from lstzoom.jobs.driver import Outcome, drive
-
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    with local_cluster(2) as one:
+    with connect(Cluster(workers=2), check=False) as one:
         yield one
 
 
@@ -149,7 +148,7 @@ def _tasks_known(dask_scheduler: Any) -> int:
 
 def test_workers_that_are_killed_cost_nothing_but_time() -> None:
     results: list[int] = []
-    with local_cluster(2) as client:
+    with connect(Cluster(workers=2), check=False) as client:
         stop = threading.Event()
 
         def kill() -> None:
