@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 from lstzoom.errors import (
+    ClusterError,
     ConfigError,
     EmptySampleError,
     EncodingError,
@@ -41,6 +42,7 @@ _EXPORTS: Final[dict[str, str]] = {
 }
 
 __all__ = [
+    "ClusterError",
     "ConfigError",
     "EmptySampleError",
     "EncodingError",

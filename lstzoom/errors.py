@@ -45,6 +45,10 @@ class EmptySampleError(InputError):
     """No usable pixel is left to train on."""
 
 
+class ClusterError(LstzoomError, RuntimeError):
+    """A cluster cannot be reached, gives no workers, or its workers are not what this process needs."""
+
+
 class MissingExtraError(LstzoomError, ImportError):
     """An optional dependency is needed that is not installed."""
 

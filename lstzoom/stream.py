@@ -31,6 +31,7 @@ from lstzoom.account import (
     summarise,
     with_input,
 )
+from lstzoom.clusters import local_cluster
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError, InputError
 from lstzoom.halo import Block, blocks, is_lazy, ordered, run_block
@@ -40,7 +41,7 @@ from lstzoom.kernels.register import Shift
 from lstzoom.registration import align, attributes, computed, measure_scene, tell
 from lstzoom.sharpening import ATTRS, BlockFunction, sharpen_scene
 from lstzoom.train import SceneModel, train
-from lstzoom.workers import choose_threads, graphs_on_cluster, in_threads, local_cluster, on_cluster
+from lstzoom.workers import choose_threads, graphs_on_cluster, in_threads, on_cluster
 from lstzoom.write import QA as QA_ENCODING
 from lstzoom.write import UINT16, CogSink, Encoding, ZarrSink, ZarrVariable
 

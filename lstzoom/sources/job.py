@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from lstzoom.clusters import Cluster
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import ConfigError
 from lstzoom.sources.area import Area as AnyArea
@@ -116,28 +117,6 @@ class Outputs(Model):
         default="uint16", description="uint16 stores steps of 0.01 K."
     )
     overwrite: bool = Field(default=False, description="Replace what is there.")
-
-
-class Cluster(Model):
-    """Where it runs."""
-
-    kind: Literal["local", "address"] = Field(
-        default="local", description="local: processes of this machine; address: a running dask scheduler."
-    )
-    address: str | None = Field(
-        default=None, description="Address of the scheduler, such as tcp://host:8786."
-    )
-    workers: int = Field(default=2, ge=1, description="Processes, for local.")
-    threads: int = Field(default=1, ge=1, description="Threads of a process, for local.")
-    memory: str | None = Field(
-        default=None, description="Memory of a process, such as 4GB; null: a fair share."
-    )
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if (self.kind == "address") != (self.address is not None):
-            raise ValueError("address belongs to kind: address, and only to it")
-        return self
 
 
 class Job(Model):
