@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,7 @@ from lstzoom.kernels.aggregate import area_mean_radiance
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lstzoom.write import Encoding
+    from lstzoom.encoding import Encoding
 
 # Of the full resolution, read at once: a mosaic is too wide to be read in whole rows.
 _ROWS: Final = 1024
@@ -63,15 +62,8 @@ def _write_level(file: Any, target: Path, factor: int, encoding: Encoding, block
             top, bottom = start * factor, min(stop * factor, file.height)
             west, east = left * factor, min(right * factor, file.width)
             stored = file.read(1, window=Window(west, top, east - west, bottom - top))
-            mean = _mean(_decoded(stored, encoding), factor)
+            mean = _mean(encoding.decode(stored), factor)
             level.write(encoding.encode(mean), 1, window=Window(left, start, right - left, stop - start))
-
-
-def _decoded(stored: NDArray[Any], encoding: Encoding) -> NDArray[np.float64]:
-    values = stored * encoding.scale + encoding.offset
-    if encoding.nodata is not None and not math.isnan(encoding.nodata):
-        values[stored == encoding.nodata] = np.nan
-    return np.asarray(values, np.float64)
 
 
 def _mean(values: NDArray[np.float64], factor: int) -> NDArray[np.float32]:

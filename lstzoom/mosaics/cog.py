@@ -11,7 +11,8 @@ import numpy as np
 
 from lstzoom.errors import InputError
 from lstzoom.mosaics.scenes import open_scenes
-from lstzoom.write import UINT16, CogSink, Encoding
+from lstzoom.encoding import UINT16, Encoding
+from lstzoom.write import CogSink
 
 logger = logging.getLogger(__name__)
 
