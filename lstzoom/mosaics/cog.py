@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from lstzoom.encoding import UINT16, Encoding
 from lstzoom.errors import InputError
 from lstzoom.mosaics.scenes import open_scenes
-from lstzoom.encoding import UINT16, Encoding
 from lstzoom.write import CogSink
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ def write_cog(
 
     Notes
     -----
-    A window of 2048 pixels a side is in memory at a time, besides GDAL's cache; overviews are means of radiance.
+    A window of 2048 pixels a side is in memory at a time, besides GDAL's cache; overviews are means of
+    radiance.
     """
     scenes = open_scenes([store], storage_options)
     if not 0 <= step < len(scenes):
@@ -84,4 +85,3 @@ def write_cog(
             if progress is not None:
                 progress(done + 1, len(corners))
     return Path(path)
-

@@ -58,8 +58,8 @@ def describe(
     items = [_item(name, plan, step, store, cogs.get(step), when) for step in range(len(plan.steps))]
     collection = pystac.Collection(
         name,
-        f"Mosaic of land surface temperature ({plan.config.rule}), with uncertainty, flags, number of scenes and "
-        "time of the leading one.",
+        f"Mosaic of land surface temperature ({plan.config.rule}), with uncertainty, flags, number of scenes "
+        "and time of the leading one.",
         pystac.Extent(
             pystac.SpatialExtent([_bounds([item.bbox or [] for item in items])]),
             pystac.TemporalExtent([[_ends(plan.scenes_of(0))[0], _latest(plan)]]),
@@ -119,7 +119,11 @@ def _item(
 
 def _lineage(plan: MosaicPlan, scenes: Sequence[Scene]) -> str:
     config = plan.config
-    how = f"feather {config.feather:g} m, scene_sd {config.scene_sd:g} K" if config.rule == "mean" else "per pixel"
+    how = (
+        f"feather {config.feather:g} m, scene_sd {config.scene_sd:g} K"
+        if config.rule == "mean"
+        else "per pixel"
+    )
     return f"{len(scenes)} scenes of sharpened temperature, each resampled once ({config.resampling}), {how}."
 
 
@@ -160,32 +164,28 @@ def _footprint(scenes: Iterable[Scene]) -> shapely.Geometry:
         if np.ptp(edge[:, 0]) > 180:
             edge[edge[:, 0] < 0, 0] += 360
         found += parts_within_180(shapely.make_valid(shapely.Polygon(edge)))
-    return shapely.set_precision(shapely.union_all(found), 10.0**-_DIGITS)
+    return shapely.orient_polygons(shapely.set_precision(shapely.union_all(found), 10.0**-_DIGITS))
 
 
 def _bbox(footprint: shapely.Geometry) -> list[float]:
-    """Bounds; west is larger than east across the antimeridian, as GeoJSON has it."""
-    west, south, east, north = footprint.bounds
-    parts = shapely.get_parts(footprint)
-    eastern = [part.bounds for part in parts if part.bounds[0] >= 0]
-    western = [part.bounds for part in parts if part.bounds[2] <= 0]
-    touches = west == -180 and east == 180 and len(eastern) + len(western) == len(parts)
-    if touches and eastern and western:
-        west, east = min(one[0] for one in eastern), max(one[2] for one in western)
-    return [round(float(value), _DIGITS) for value in (west, south, east, north)]
+    parts = [part.bounds for part in shapely.get_parts(footprint)]
+    return _bounds([(west, south, east, north) for west, south, east, north in parts])
 
 
 def _bounds(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """Bounds of bounds; across the antimeridian if any is."""
-    crossing = any(one[0] > one[2] for one in boxes)
-    west = min((one[0] % 360 if crossing else one[0]) for one in boxes)
-    east = max((one[2] % 360 if crossing else one[2]) for one in boxes)
+    """Bounds of bounds; west is larger than east where the way across the antimeridian is shorter."""
+    spans = sorted((west, east if east >= west else east + 360.0) for west, _, east, _ in boxes)
+    first, reach = spans[0][0], spans[0][1]
+    widest, west, east = 0.0, spans[0][0], max(end for _, end in spans)
+    for start, end in spans[1:]:
+        if start - reach > widest:
+            widest, west, east = start - reach, start, reach
+        reach = max(reach, end)
+    if first + 360.0 - reach >= widest:
+        west, east = first, reach
     south, north = min(one[1] for one in boxes), max(one[3] for one in boxes)
-    return [_within(west), south, _within(east), north] if crossing else [west, south, east, north]
-
-
-def _within(longitude: float) -> float:
-    return longitude - 360 if longitude > 180 else longitude
+    east = east - 360.0 if east > 180.0 else east
+    return [round(float(value), _DIGITS) for value in (west, south, east, north)]
 
 
 def write_collection(
@@ -242,10 +242,10 @@ def _write(system: Any, path: str, content: Mapping[str, Any]) -> None:  # noqa:
 
 def relative(address: str, folder: str) -> str:
     """Address as seen from a folder beside it, if it lies beside it, so that both can be moved together."""
-    parent = str(PurePosixPath(folder).parent) if "://" not in folder else folder.rstrip("/").rpartition("/")[0]
+    parent = (
+        str(PurePosixPath(folder).parent) if "://" not in folder else folder.rstrip("/").rpartition("/")[0]
+    )
     prefix = parent.rstrip("/") + "/"
     if address.startswith(prefix):
         return f"../{address.removeprefix(prefix)}"
     return address if "://" in address else str(Path(address).resolve())
-
-

@@ -10,12 +10,13 @@ With temperatures ``T_i`` and standard uncertainties ``u_i`` of the ``n`` scenes
     ``T`` and ``u`` of the last scene.
 ``median``
     Median of ``T_i``, of an even number the mean of the middle two;
-    ``u = c sqrt(sum u_i^2) / n`` with ``c = 1`` for one and two scenes and ``sqrt(pi / 2)``, which a median does
-    not exceed for normal errors of one size, for more.
+    ``u = c sqrt(sum u_i^2) / n`` with ``c = 1`` for one and two scenes and ``sqrt(pi / 2)``, which a median
+    does not exceed for normal errors of one size, for more.
 ``mean``
     ``T = sum p_i T_i`` and ``u^2 = sum p_i^2 u_i^2`` with ``p_i = w_i / sum w`` and
     ``w_i = f(d_i / D) / (u_i^2 + s^2)``. ``d_i`` is the distance to the nearest pixel without a value of the
-    scene, ``D`` the width of the feather, and ``f(t) = t^2 (3 - 2 t)``, 1 beyond ``t = 1``: smooth at both ends.
+    scene, ``D`` the width of the feather, and ``f(t) = t^2 (3 - 2 t)``, 1 beyond ``t = 1``: smooth at both
+    ends.
     ``s`` is the standard deviation by which scenes of different times differ beside their uncertainty. It
     bounds the ratio of weights, and does not enter ``u``.
 
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -78,8 +79,8 @@ class Merged(NamedTuple):
         float32, shape (y, x): kelvin, NaN where missing or not known.
     qa
         uint8: of the leading scene; masked where no scene has a value and one is masked.
-    count
-        uint16: scenes with a value.
+    number
+        uint16: scenes with a value; ``count`` in a store.
     source_time
         int32: minutes since 1970-01-01 UTC of the leading scene, `NO_TIME` where there is no value.
     """
@@ -87,8 +88,13 @@ class Merged(NamedTuple):
     lst: NDArray[np.float32]
     lst_uncertainty: NDArray[np.float32]
     qa: NDArray[np.uint8]
-    count: NDArray[np.uint16]
+    number: NDArray[np.uint16]
     source_time: NDArray[np.int32]
+
+    @property
+    def layers(self) -> dict[str, NDArray[Any]]:
+        """Layers by the names that they have in a store."""
+        return {"count" if name == "number" else name: one for name, one in self._asdict().items()}
 
 
 def edge_distance(valid: NDArray[np.bool_], limit: int) -> NDArray[np.float32]:
@@ -167,9 +173,9 @@ def median(blocks: Iterable[Block], shape: tuple[int, int]) -> Merged:
         off = np.where(valid, np.abs(block.lst.astype(np.float64) - middle), np.inf)
         _lead(out, block, valid & (off <= nearest))
         nearest = np.minimum(nearest, off)
-    n = np.maximum(out.count.astype(np.float64), 1.0)
-    some = out.count > 0
-    factor = np.where(out.count > 2, _MEDIAN_FACTOR, 1.0)
+    n = np.maximum(out.number.astype(np.float64), 1.0)
+    some = out.number > 0
+    factor = np.where(out.number > 2, _MEDIAN_FACTOR, 1.0)
     out.lst[some] = middle[some]
     out.lst_uncertainty[some] = (factor * np.sqrt(total) / n)[some]
     return out
@@ -185,8 +191,8 @@ def mean(blocks: Iterable[Block], shape: tuple[int, int], *, width: int, scene_s
     width
         Of the feather, pixels.
     scene_sd
-        Standard deviation by which scenes differ beside their uncertainty, kelvin, positive; also taken for the
-        uncertainty of a scene that does not state it.
+        Standard deviation by which scenes differ beside their uncertainty, kelvin, positive; also taken for
+        the uncertainty of a scene that does not state it.
 
     Returns
     -------
@@ -205,17 +211,22 @@ def mean(blocks: Iterable[Block], shape: tuple[int, int], *, width: int, scene_s
         leading = valid & (weight >= heaviest)
         _lead(out, block, leading)
         heaviest[leading] = weight[leading]
-    some = out.count > 0
+    some = out.number > 0
     out.lst[some] = total[some] / weights[some]
     out.lst_uncertainty[some] = np.sqrt(variance[some]) / weights[some]
     return out
 
 
-def rule_of(name: Rule, *, width: int, scene_sd: float) -> Callable[[Iterable[Block], tuple[int, int]], Merged]:
+def rule_of(
+    name: Rule, *, width: int, scene_sd: float
+) -> Callable[[Iterable[Block], tuple[int, int]], Merged]:
     """Give the function of a rule by its name."""
     if name == "mean":
         return lambda blocks, shape: mean(blocks, shape, width=width, scene_sd=scene_sd)
-    rules: Mapping[str, Callable[[Iterable[Block], tuple[int, int]], Merged]] = {"latest": latest, "median": median}
+    rules: Mapping[str, Callable[[Iterable[Block], tuple[int, int]], Merged]] = {
+        "latest": latest,
+        "median": median,
+    }
     return rules[name]
 
 
@@ -232,8 +243,8 @@ def _nothing(shape: tuple[int, int]) -> Merged:
 def _count(out: Merged, block: Block) -> NDArray[np.bool_]:
     """Count a scene where it has a value, and tell where that is; note where it is masked."""
     valid = np.isfinite(block.lst)
-    out.qa[(out.count == 0) & (block.qa == QA.MASKED)] = QA.MASKED
-    out.count[valid] += 1
+    out.qa[(out.number == 0) & (block.qa == QA.MASKED)] = QA.MASKED
+    out.number[valid] += 1
     return valid
 
 
@@ -245,7 +256,9 @@ def _lead(out: Merged, block: Block, where: NDArray[np.bool_]) -> None:
 
 def _weight(block: Block, valid: NDArray[np.bool_], width: int, scene_sd: float) -> NDArray[np.float64]:
     assert block.distance is not None  # noqa: S101  (given for this rule)
-    stated = np.where(np.isfinite(block.uncertainty), block.uncertainty, np.float32(scene_sd)).astype(np.float64)
+    stated = np.where(np.isfinite(block.uncertainty), block.uncertainty, np.float32(scene_sd)).astype(
+        np.float64
+    )
     return np.where(valid, feather(block.distance, width) / (np.square(stated) + scene_sd**2), 0.0)
 
 

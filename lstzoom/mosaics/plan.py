@@ -13,7 +13,18 @@ import lstzoom
 from lstzoom.config import MosaicConfig
 from lstzoom.errors import GridMismatchError
 from lstzoom.mosaics.scenes import Scene, in_order
-from lstzoom.mosaics.target import Lattice, Part, Target, Tile, as_crs, cover, parts_of, region_on, utm_of, zone_region
+from lstzoom.mosaics.target import (
+    Lattice,
+    Part,
+    Target,
+    Tile,
+    as_crs,
+    cover,
+    parts_of,
+    region_on,
+    utm_of,
+    zone_region,
+)
 from lstzoom.mosaics.tiles import Placed
 
 if TYPE_CHECKING:
@@ -45,7 +56,7 @@ class TileTask(NamedTuple):
     @property
     def name(self) -> str:
         """What the ledger calls it."""
-        return f"t{self.time}/r{self.tile.row}/c{self.tile.column}"
+        return f"t{self.time}_r{self.tile.row}_c{self.tile.column}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,11 @@ class MosaicPlan:
     def times(self) -> tuple[datetime, ...]:
         """Time of each step: that of its last scene."""
         return tuple(self.scenes[step[-1]].scene.time for step in self.steps)
+
+    @property
+    def scenes_per_tile(self) -> float:
+        """Mean number of scenes that a tile reads."""
+        return sum(len(task.scenes) for task in self.tasks) / len(self.tasks)
 
     def scenes_of(self, step: int) -> tuple[Scene, ...]:
         """Scenes of a time step."""
@@ -182,7 +198,11 @@ def _plan(
         if (chosen := tuple(new for old in numbers if (new := renumbered[old]) in step))
     )
     return MosaicPlan(
-        config.model_copy(update={"crs": str(crs)}), placed, tuple(tuple(sorted(step)) for step in steps), target, tasks
+        config.model_copy(update={"crs": str(crs)}),
+        placed,
+        tuple(tuple(sorted(step)) for step in steps),
+        target,
+        tasks,
     )
 
 

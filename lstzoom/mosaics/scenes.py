@@ -122,14 +122,17 @@ class ZarrLayer:
     def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Values of a window: float32, NaN where missing."""
         if rows.stop <= rows.start or columns.stop <= columns.start:
-            return np.empty((max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)), np.float32)
+            return np.empty(
+                (max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)), np.float32
+            )
         window = (rows, columns) if self.time is None else (self.time, rows, columns)
         try:
             stored = np.asarray(_array(self.url, self.name, self.storage_options)[window])
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(
-                f"cannot read {self.name!r} of {self.url!r} in the window rows {rows.start}..{rows.stop}, columns "
-                f"{columns.start}..{columns.stop}: {error}; the store may be incomplete or out of reach"
+                f"cannot read {self.name!r} of {self.url!r} in the window rows {rows.start}..{rows.stop}, "
+                f"columns {columns.start}..{columns.stop}: {error}; the store may be incomplete or out of "
+                "reach"
             ) from error
         values = stored.astype(np.float32)
         if (self.scale, self.offset) != (1.0, 0.0):
@@ -214,7 +217,9 @@ def in_order(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
         raise InputError("no scene was given; name at least one result")
     for one, other in itertools.pairwise(found):
         if one.key == other.key:
-            raise InputError(f"the scene {one.name!r} of {one.time:%Y-%m-%d %H:%M:%S} is given twice ({one.href})")
+            raise InputError(
+                f"the scene {one.name!r} of {one.time:%Y-%m-%d %H:%M:%S} is given twice ({one.href})"
+            )
     return found
 
 
@@ -277,12 +282,12 @@ def _of_json(path: str, options: tuple[tuple[str, Any], ...]) -> Iterator[Scene]
             found: Iterable[pystac.Item] = [pystac.Item.from_dict(one) for one in content["features"]]
         else:
             whole = pystac.read_file(path)
-            found = [whole] if isinstance(whole, pystac.Item) else whole.get_items(recursive=True)  # type: ignore[union-attr]
+            found = whole.get_items(recursive=True) if isinstance(whole, pystac.Catalog) else [whole]  # type: ignore[list-item]
         items = list(found)
     except (OSError, ValueError, KeyError, AttributeError, pystac.STACError, pystac.STACTypeError) as error:
         raise InputError(
-            f"{path!r} cannot be read as a STAC item or collection: {error}; give the JSON that `lstzoom run` or "
-            "`lstzoom product` wrote"
+            f"{path!r} cannot be read as a STAC item or collection: {error}; give the JSON that `lstzoom "
+            "run` or `lstzoom product` wrote"
         ) from error
     if not items:
         raise InputError(f"{path!r} holds no STAC item; give the collection of a finished run")
@@ -294,11 +299,13 @@ def _of_any_item(item: pystac.Item, options: tuple[tuple[str, Any], ...]) -> Ite
     if any(key in item.assets for key in _LST):
         yield _of_item(item)
         return
-    stores = [one for one in item.assets.values() if "zarr" in (one.media_type or "") or one.href.endswith(".zarr")]
+    stores = [
+        one for one in item.assets.values() if "zarr" in (one.media_type or "") or one.href.endswith(".zarr")
+    ]
     if not stores:
         raise InputError(
-            f"the item {item.id!r} has the assets {sorted(item.assets)} and none of {', '.join(_LST)}; give the "
-            "items of finished results"
+            f"the item {item.id!r} has the assets {sorted(item.assets)} and none of {', '.join(_LST)}; give "
+            "the items of finished results"
         )
     yield from _of_store(stores[0].get_absolute_href() or stores[0].href, options)
 
@@ -307,10 +314,14 @@ def _of_item(item: pystac.Item) -> Scene:
     when = item.datetime or item.common_metadata.start_datetime
     if when is None:
         raise InputError(f"the item {item.id!r} has no datetime; give it one")
-    layers = {what: _asset(item, names) for what, names in (("lst", _LST), ("unc", _UNCERTAINTY), ("qa", _QA))}
+    layers = {
+        what: _asset(item, names) for what, names in (("lst", _LST), ("unc", _UNCERTAINTY), ("qa", _QA))
+    }
     lst = layers["lst"]
     if lst is None:
-        raise InputError(f"the item {item.id!r} has the assets {sorted(item.assets)} and none of {', '.join(_LST)}")
+        raise InputError(
+            f"the item {item.id!r} has the assets {sorted(item.assets)} and none of {', '.join(_LST)}"
+        )
     href = item.get_self_href() or lst.source.path
     _require_kelvin(lst.source.units, item.id)
     return Scene(item.id, when, lst, layers["unc"], layers["qa"], href)
@@ -337,7 +348,9 @@ def _told(source: RasterSource, band: Mapping[str, Any]) -> RasterSource:
     """Complete what the file does not say by what the item does."""
     if (source.scale, source.offset) == (1.0, 0.0):
         scale = float(band.get("raster:scale", band.get("scale", 1.0)))
-        source = replace(source, scale=scale, offset=float(band.get("raster:offset", band.get("offset", 0.0))))
+        source = replace(
+            source, scale=scale, offset=float(band.get("raster:offset", band.get("offset", 0.0)))
+        )
     nodata = band.get("nodata")
     if source.nodata is None and nodata is not None:
         source = replace(source, nodata=float(nodata))
@@ -363,13 +376,15 @@ def _of_store(path: str, options: tuple[tuple[str, Any], ...]) -> Iterator[Scene
 
     url = path if "://" in path else str(Path(path).resolve())
     try:
-        store = xr.open_zarr(url, chunks=None, mask_and_scale=False, storage_options=dict(options) or None)
+        store = xr.open_zarr(
+            url, chunks=None, mask_and_scale=False, decode_times=False, storage_options=dict(options) or None
+        )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path!r} is no Zarr store that can be read ({error})") from error
     if "lst" not in store or store.lst.dims[-2:] != ("y", "x"):
         raise InputError(
-            f"{path!r} holds {sorted(map(str, store.data_vars))} and no 'lst' of dimensions (y, x) or (time, y, x); "
-            "give a store of `lstzoom sharpen --zarr`, or a cube of `lstzoom run`"
+            f"{path!r} holds {sorted(map(str, store.data_vars))} and no 'lst' of dimensions (y, x) or (time, "
+            "y, x); give a store of `lstzoom sharpen --zarr`, or a cube of `lstzoom run`"
         )
     _require_kelvin(str(store.lst.attrs.get("units", "K")), path)
     stem = Path(path).name.removesuffix(".zarr")
@@ -424,11 +439,13 @@ def _of_folder(folder: Path, options: tuple[tuple[str, Any], ...]) -> Iterator[S
             yield from _of_json(str(folder / name), options)
             return
     stores = sorted(one.parent for one in folder.glob("*/zarr.json"))
-    files = sorted(one for one in folder.glob("*.tif*") if not re.search(r"_(qa|uncertainty)\.tiff?$", one.name))
+    files = sorted(
+        one for one in folder.glob("*.tif*") if not re.search(r"_(qa|uncertainty)\.tiff?$", one.name)
+    )
     if not stores and not files:
         raise InputError(
-            f"{str(folder)!r} holds neither a STAC collection or item, nor Zarr stores, nor GeoTIFFs; give the "
-            "folder of finished results"
+            f"{str(folder)!r} holds neither a STAC collection or item, nor Zarr stores, nor GeoTIFFs; give "
+            "the folder of finished results"
         )
     for store in stores:
         yield from _of_store(str(store), options)
@@ -474,8 +491,8 @@ def _time_of(path: str) -> datetime:
         if found is not None:
             return found
     raise InputError(
-        f"{path!r} does not tell when it was acquired; give its STAC item, or put the time into its name, as in "
-        "lst_20230615T101500Z.tif"
+        f"{path!r} does not tell when it was acquired; give its STAC item, or put the time into its name, as "
+        "in lst_20230615T101500Z.tif"
     )
 
 

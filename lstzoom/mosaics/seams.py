@@ -2,7 +2,8 @@
 
 A step is the difference of two neighbouring pixels, one on either side of the border of a scene, towards the
 inside. Steps are averaged over blocks of the grid, as the eye follows a line, and their root mean square is
-compared to that of lines of the same shape that lie inside scenes. Where edges are not visible both are alike.
+compared to that of lines of the same shape that lie inside scenes. Where edges are not visible both are
+alike.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def radiometric_step(
     found, compared = np.concatenate(seams), np.concatenate(inside)
     if not found.size or not compared.size:
         raise InputError(
-            f"no border of {len(valid)} scenes can be compared with a line {away} pixels inside; give a mosaic of "
-            "overlapping scenes, or a smaller distance"
+            f"no border of {len(valid)} scenes can be compared with a line {away} pixels inside; give a "
+            "mosaic of overlapping scenes, or a smaller distance"
         )
     return Steps(float(np.sqrt(np.mean(found**2))), float(np.sqrt(np.mean(compared**2))), int(found.size))
 

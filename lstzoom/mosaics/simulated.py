@@ -39,8 +39,8 @@ class RegionPlan:
     offset_sd
         Standard deviation of what a scene is warmer or colder than the truth as a whole, kelvin.
     noise
-        Standard deviation of the noise of the lower left scene, kelvin; it grows by half to the upper right, and
-        is what scenes state as their uncertainty.
+        Standard deviation of the noise of the lower left scene, kelvin; it grows by half to the upper right,
+        and is what scenes state as their uncertainty.
     cloud
         Share of each scene that is masked.
     seed

@@ -1,7 +1,8 @@
 """Where a mosaic lies: a lattice of pixels over a whole CRS, cut into tiles, and the scenes that touch each.
 
-Pixels are counted from the origin of the CRS, so that a pixel has the same number, and the same centre, in any
-mosaic of that CRS and resolution, whatever its extent and its tiles. Pure geometry: no pixel is read here.
+Pixels are counted from the origin of the CRS, so that a pixel has the same number, and the same centre, in
+any mosaic of that CRS and resolution, whatever its extent and its tiles. Pure geometry: no pixel is read
+here.
 """
 
 from __future__ import annotations
@@ -127,9 +128,7 @@ class Lattice:
     def box(self, window: Window) -> shapely.Geometry:
         """Outline of a window in units of the CRS."""
         step = self.resolution
-        return shapely.box(
-            step * window.left, -step * window.bottom, step * window.right, -step * window.top
-        )
+        return shapely.box(step * window.left, -step * window.bottom, step * window.right, -step * window.top)
 
     def spec(self, tile: int) -> GridSpec:
         """Tiles of so many pixels a side, as odc-geo describes them."""
@@ -155,8 +154,8 @@ def as_crs(crs: str | int | CRS) -> CRS:
         found = crs if isinstance(crs, CRS) else CRS(crs)
     except Exception as error:
         raise ConfigError(
-            f"{crs!r} is no CRS that is known here ({error}); give for example EPSG:3035 (Europe, equal area), "
-            "EPSG:6933 (world, equal area), EPSG:32632 (UTM 32 north), or utm"
+            f"{crs!r} is no CRS that is known here ({error}); give for example EPSG:3035 (Europe, equal "
+            "area), EPSG:6933 (world, equal area), EPSG:32632 (UTM 32 north), or utm"
         ) from error
     if not (found.projected or found.geographic):
         raise ConfigError(f"{crs!r} is neither projected nor geographic; give for example EPSG:3035")
@@ -210,8 +209,8 @@ def parts_of(grid: GeoBox, lattice: Lattice) -> tuple[Part, ...]:
     labels, count, step = _joined(x, y, known)
     if count == 0:
         raise GridMismatchError(
-            f"the scene on {describe_grid(grid)} lies outside of where {lattice.crs} is defined; choose a CRS "
-            "of its region, for example EPSG:3035 (Europe), EPSG:6933 (world) or utm"
+            f"the scene on {describe_grid(grid)} lies outside of where {lattice.crs} is defined; choose a "
+            "CRS of its region, for example EPSG:3035 (Europe), EPSG:6933 (world) or utm"
         )
     if count == 1 and known.all():
         return (_whole(x, y, lattice),)
@@ -292,12 +291,10 @@ class Tile(NamedTuple):
 
     def window(self, side: int) -> Window:
         """Pixels of the lattice."""
-        return Window(
-            self.row * side, (self.row + 1) * side, self.column * side, (self.column + 1) * side
-        )
+        return Window(self.row * side, (self.row + 1) * side, self.column * side, (self.column + 1) * side)
 
     @property
-    def index(self) -> tuple[int, int]:
+    def spec_index(self) -> tuple[int, int]:
         """(x, y) index of the tile in `Lattice.spec`, whose rows count from south to north."""
         return self.column, -self.row - 1
 
@@ -365,7 +362,9 @@ def check_tile(tile: int) -> None:
         raise ConfigError(f"tiles have {tile} pixels a side; 64 to {_MAX_TILE} are possible, 2048 is usual")
 
 
-def touching(part: Part, lattice: Lattice, tile: int, region: shapely.Geometry | None = None) -> Iterator[Tile]:
+def touching(
+    part: Part, lattice: Lattice, tile: int, region: shapely.Geometry | None = None
+) -> Iterator[Tile]:
     """Yield the tiles that a part of a scene touches.
 
     Parameters
@@ -470,7 +469,7 @@ def region_on(area: Area, lattice: Lattice) -> shapely.Geometry:
     found = shapely.union_all([shapely.make_valid(part) for part in parts])
     if not np.isfinite(found.bounds).all():
         raise GridMismatchError(
-            f"the region lies outside of where {lattice.crs} is defined; choose a CRS of the region, for example "
-            "EPSG:6933 (world) or utm"
+            f"the region lies outside of where {lattice.crs} is defined; choose a CRS of the region, for "
+            "example EPSG:6933 (world) or utm"
         )
     return found

@@ -37,7 +37,9 @@ def feather_pixels(config: MosaicConfig, lattice: Lattice) -> int:
     return round(config.feather / lattice.pixel_metres)
 
 
-def merge_window(placed: tuple[Placed, ...], lattice: Lattice, window: Window, config: MosaicConfig) -> Merged:
+def merge_window(
+    placed: tuple[Placed, ...], lattice: Lattice, window: Window, config: MosaicConfig
+) -> Merged:
     """Merge scenes in a window.
 
     Parameters
@@ -91,7 +93,9 @@ def _blocks(
             layers = warp(one.scene, part, lattice, window, how)
             if not (np.isfinite(layers.lst).any() or layers.qa.any()):
                 continue
-            distance = None if width is None else _distance(one.scene, part, lattice, window, layers, width, how)
+            distance = (
+                None if width is None else _distance(one.scene, part, lattice, window, layers, width, how)
+            )
             minutes = math.floor(one.scene.time.timestamp() / 60)
             yield Block(layers.lst, layers.uncertainty, layers.qa, minutes, distance)
 

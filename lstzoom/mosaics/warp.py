@@ -51,7 +51,9 @@ class Warped(NamedTuple):
     qa: NDArray[np.uint8]
 
 
-def warp(scene: Scene, part: Part, lattice: Lattice, window: Window, resampling: Resampling = "cubic") -> Warped:
+def warp(
+    scene: Scene, part: Part, lattice: Lattice, window: Window, resampling: Resampling = "cubic"
+) -> Warped:
     """Put a window of a scene on the lattice.
 
     Parameters
@@ -113,7 +115,9 @@ def _pixel_metres(grid: GeoBox) -> float:
     return Lattice(grid.crs, abs(float(grid.affine.a))).pixel_metres
 
 
-def _sampling(source: GeoBox, part: Part, lattice: Lattice, strip: Window, resampling: Resampling) -> Sampling:
+def _sampling(
+    source: GeoBox, part: Part, lattice: Lattice, strip: Window, resampling: Resampling
+) -> Sampling:
     rows, columns = strip.within(part.window)
     return sampling(source, lattice.geobox(part.window), resampling, rows, columns)
 
@@ -140,7 +144,7 @@ def _spread(layer: Layer, how: Sampling) -> NDArray[np.float32]:
 
 
 def _flags(layer: Layer | None, how: Sampling, valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Flags; of a scene without any, values are taken for sharpened by the global model."""
+    """Read flags; of a scene without any, values are taken for sharpened by the global model."""
     if layer is None:
         return np.where(valid, np.uint8(QA.GLOBAL), np.uint8(QA.NODATA))
     stored, origin = _read(layer, how)
@@ -166,7 +170,11 @@ def _most(stored: NDArray[np.float32], origin: YX, how: Sampling) -> NDArray[np.
     for code in [one for one in QA if one not in _NO_VALUE]:
         mean = how.apply(np.where(used, stored == code, np.float32(np.nan)).astype(np.float32), origin)
         mean = np.nan_to_num(mean, nan=0.0)
-        flag = np.full(share.shape, code, np.uint8) if flag is None else np.where(mean > share, np.uint8(code), flag)
+        flag = (
+            np.full(share.shape, code, np.uint8)
+            if flag is None
+            else np.where(mean > share, np.uint8(code), flag)
+        )
         share = np.maximum(share, mean)
     assert flag is not None  # noqa: S101  (there are flags)
     return flag

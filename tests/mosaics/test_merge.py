@@ -14,7 +14,9 @@ from lstzoom.mosaics.merge import NO_TIME, Block, Merged, edge_distance, feather
 SHAPE = (1, 1)
 
 
-def pixel(lst: float, sigma: float = 0.5, *, time: int = 0, distance: float = 100.0, qa: int = QA.LOCAL) -> Block:
+def pixel(
+    lst: float, sigma: float = 0.5, *, time: int = 0, distance: float = 100.0, qa: int = QA.LOCAL
+) -> Block:
     return Block(
         np.full(SHAPE, lst, np.float32),
         np.full(SHAPE, sigma, np.float32),
@@ -99,7 +101,9 @@ def test_a_scene_without_a_value_changes_no_bit(rule) -> None:
             (9 * draw.random(shape) + 1).astype(np.float32),
         )
 
-    empty = Block(*(np.full(shape, np.nan, np.float32),) * 2, np.zeros(shape, np.uint8), 1, np.zeros(shape, np.float32))
+    empty = Block(
+        *(np.full(shape, np.nan, np.float32),) * 2, np.zeros(shape, np.uint8), 1, np.zeros(shape, np.float32)
+    )
     blocks = [random(k) for k in range(4)]
     without = rule(blocks, shape)
     with_it = rule([blocks[0], empty, *blocks[1:], empty], shape)

@@ -24,15 +24,26 @@ def nodes(grid, lattice):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.floats(-9, 30), st.floats(36, 65), st.integers(3, 400), st.integers(3, 400), st.sampled_from([64, 100, 333]))
-def test_every_pixel_of_a_scene_lies_in_a_tile_that_it_is_said_to_touch(lon, lat, rows, columns, tile) -> None:
+@given(
+    st.floats(-9, 30),
+    st.floats(36, 65),
+    st.integers(3, 400),
+    st.integers(3, 400),
+    st.sampled_from([64, 100, 333]),
+)
+def test_every_pixel_of_a_scene_lies_in_a_tile_that_it_is_said_to_touch(
+    lon, lat, rows, columns, tile
+) -> None:
     zone = 32600 + int((lon + 180) // 6) + 1
     grid = grid_at(lon, lat, (rows, columns), f"EPSG:{zone}")
     (part,) = parts_of(grid, EUROPE)
     row, column = nodes(grid, EUROPE)
     assert part.window.top <= row.min() <= row.max() < part.window.bottom
     assert part.window.left <= column.min() <= column.max() < part.window.right
-    needed = {Tile(*one) for one in np.unique(np.stack([row // tile, column // tile]).reshape(2, -1).T, axis=0).tolist()}
+    needed = {
+        Tile(*one)
+        for one in np.unique(np.stack([row // tile, column // tile]).reshape(2, -1).T, axis=0).tolist()
+    }
     found = set(touching(part, EUROPE, tile))
     assert needed <= found
     # And no tile that is further away than the outline is generous.
@@ -44,7 +55,7 @@ def test_every_pixel_of_a_scene_lies_in_a_tile_that_it_is_said_to_touch(lon, lat
 def test_tiles_are_those_of_odc_geo() -> None:
     target = Target(EUROPE, 512, (Tile(-6000, 8000), Tile(-5999, 8002)))
     for tile in target.tiles:
-        assert target.spec[tile.index] == EUROPE.geobox(tile.window(512))
+        assert target.spec[tile.spec_index] == EUROPE.geobox(tile.window(512))
     assert target.geobox.shape == (1024, 1536)
     assert target.slices(Tile(-5999, 8002)) == (slice(512, 1024), slice(1024, 1536))
 
@@ -85,8 +96,15 @@ def test_a_region_across_the_antimeridian_has_both_sides() -> None:
 
 
 def test_zones_are_those_of_the_middles_of_scenes() -> None:
-    grids = [grid_at(lon, lat, (50, 50), crs) for lon, lat, crs in
-             [(5.9, 50, "EPSG:32631"), (6.1, 50, "EPSG:32631"), (179.99, -17, "EPSG:32760"), (11, 60, "EPSG:3035")]]
+    grids = [
+        grid_at(lon, lat, (50, 50), crs)
+        for lon, lat, crs in [
+            (5.9, 50, "EPSG:32631"),
+            (6.1, 50, "EPSG:32631"),
+            (179.99, -17, "EPSG:32760"),
+            (11, 60, "EPSG:3035"),
+        ]
+    ]
     assert utm_of(grids) == (CRS("EPSG:32631"), CRS("EPSG:32632"), CRS("EPSG:32760"))
 
 
