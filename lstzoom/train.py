@@ -134,10 +134,14 @@ class SceneModel:
         InputError
             If the file exists or cannot be written, or the model is not one that `load_model` would take.
         """
-        header = artefact.describe(self.model, self._facts(), created)
-        data = artefact.encode(self.model, header)
+        data, digest = self.to_bytes(created)
         artefact.put(path, data, overwrite=overwrite, storage_options=storage_options)
-        return str(header["sha256"])
+        return digest
+
+    def to_bytes(self, created: datetime | None = None) -> tuple[bytes, str]:
+        """Content of the file that `save` writes, and `content_hash`."""
+        header = artefact.describe(self.model, self._facts(), created)
+        return artefact.encode(self.model, header), str(header["sha256"])
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -573,7 +577,7 @@ def sample_of(
     scenes: int,
     threads: int = 1,
 ) -> tuple[Sample, Sample, list[FadingSums]]:
-    """Third step: the sample of some patches of one scene, of so many, and how detail fades in each of them."""
+    """Third step: sample some patches of one scene, of so many; tell how detail fades in each."""
     few = max(1, _SURVEY_PATCHES // scenes)
     sample = partial(_samples, ratio=scene.grids.ratio, config=config, few=few)
     parts: list[_Part] = _visit(sample, _only(scene, visits), visits, survey, threads)

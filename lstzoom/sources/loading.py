@@ -97,12 +97,20 @@ class FineReader(Protocol):
         """Bands, rows and columns of a window."""
         ...
 
+    def layers(self) -> list[RemoteBand]:
+        """List all that is read."""
+        ...
+
 
 class CoarseReader(Protocol):
     """Reads what lies on the coarse grid, a window at a time; can be pickled."""
 
     def read(self, what: str, window: Window) -> NDArray[Any]:
         """One of ``"lst"``, ``"valid"`` and ``"uncertainty"`` in a window."""
+        ...
+
+    def layers(self) -> list[RemoteBand]:
+        """List all that is read."""
         ...
 
 
@@ -395,6 +403,10 @@ class _VnirPlan:
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return ("lstzoom._VnirPlan", _grid_token(self.grid), *(m.__dask_tokenize__() for m in self.members))
 
+    def layers(self) -> list[RemoteBand]:
+        """Bands and masks of all items."""
+        return [band for one in self.members for band in (*one.bands, *(mask.band for mask in one.masks))]
+
     def read(self, window: Window) -> NDArray[np.float32]:
         """Bands, rows and columns of a window."""
         shape = (self.count, *(part.stop - part.start for part in window))
@@ -428,6 +440,11 @@ class _ThermalPlan:
             "lstzoom._ThermalPlan", _grid_token(self.grid), self.factor, self.max_uncertainty,
             *(one.__dask_tokenize__() for one in parts),
         )  # fmt: skip
+
+    def layers(self) -> list[RemoteBand]:
+        """LST, its masks, and its uncertainty where there is one."""
+        others = [self.uncertainty] if self.uncertainty is not None else []
+        return [self.lst, *(mask.band for mask in self.masks), *others]
 
     def read(self, what: str, window: Window) -> NDArray[Any]:
         """One layer in a window of the coarse grid."""
@@ -755,6 +772,9 @@ class _SimulatedVnir:
     def read(self, window: Window) -> NDArray[np.float32]:
         return _simulated_arrays(self.names)[0][:, window[0], window[1]]
 
+    def layers(self) -> list[RemoteBand]:
+        return []
+
 
 @dataclass(frozen=True, slots=True)
 class _SimulatedLst:
@@ -767,6 +787,9 @@ class _SimulatedLst:
         if what == "uncertainty":
             raise InputError("the simulated scene has no uncertainty of its LST")
         return np.ones(part.shape, np.bool_) if what == "valid" else part
+
+    def layers(self) -> list[RemoteBand]:
+        return []
 
 
 def load_simulated(
