@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,8 +14,10 @@ from lstzoom.errors import ConfigError
 
 if TYPE_CHECKING:
     from lstzoom.clusters import Cluster
+    from lstzoom.config import MosaicConfig
     from lstzoom.mosaics.make import Mosaic
     from lstzoom.mosaics.plan import MosaicPlan
+    from lstzoom.sources.job import Job
 
 Session = Callable[..., Any]
 """What all commands run in: logging, and errors as messages."""
@@ -29,43 +31,52 @@ def register(app: typer.Typer, session: Session, progress: Callable[..., Any], e
         results: Annotated[
             list[str],
             typer.Argument(
-                metavar="RESULTS...",
-                help="STAC item or collection (JSON), Zarr store or cube, folder of these, or COGs.",
+                metavar="JOB|RESULTS...",
+                help="Job (YAML) that was run; or folder of a run, STAC item or collection (JSON), Zarr "
+                "store or cube, folder of these, COGs.",
             ),
         ],
         *,
         output: Annotated[
-            str, typer.Option("--output", "-o", help="Zarr store to make; a path or an address.")
-        ],
+            str | None,
+            typer.Option(
+                "--output",
+                "-o",
+                help="Zarr store to make; of a job by default mosaic.zarr beside its results.",
+            ),
+        ] = None,
         rule: Annotated[
-            Literal["mean", "median", "latest"],
-            typer.Option(
-                help="mean is feathered and weighted by uncertainty; the others show edges of scenes."
-            ),
-        ] = "mean",
+            Literal["mean", "median", "latest"] | None,
+            typer.Option(help="mean (default) is feathered and weighted; the others show edges of scenes."),
+        ] = None,
         crs: Annotated[
-            str,
-            typer.Option(
-                help="EPSG:3035 (Europe), EPSG:6933 (world), any other, or utm (a store for each zone)."
-            ),
-        ] = "EPSG:3035",
-        resolution: Annotated[float, typer.Option(help="Side of a pixel, units of the CRS.")] = 10.0,
-        tile: Annotated[int, typer.Option(help="Side of a tile in pixels: one task, one shard.")] = 2048,
+            str | None,
+            typer.Option(help="EPSG:3035 (Europe, default), EPSG:6933 (world), any other, or utm."),
+        ] = None,
+        resolution: Annotated[
+            float | None, typer.Option(help="Side of a pixel, units of the CRS; default 10.")
+        ] = None,
+        tile: Annotated[
+            int | None, typer.Option(help="Side of a tile in pixels: one task, one shard; default 2048.")
+        ] = None,
         period: Annotated[
-            Literal["all", "year", "month", "day"], typer.Option(help="Scenes that go into one time step.")
-        ] = "all",
+            Literal["all", "year", "month", "day"] | None,
+            typer.Option(help="Scenes that go into one time step; default all."),
+        ] = None,
         feather: Annotated[
-            float, typer.Option(help="Width over which a scene fades to its edges, metres.")
-        ] = 1000.0,
+            float | None,
+            typer.Option(help="Width over which a scene fades to its edges, metres; default 1000."),
+        ] = None,
         scene_sd: Annotated[
-            float, typer.Option(help="How far scenes differ beside their uncertainty, K.")
-        ] = 1.0,
+            float | None, typer.Option(help="How far scenes differ beside their uncertainty, K; default 1.")
+        ] = None,
         resampling: Annotated[
-            Literal["cubic", "bilinear", "nearest"], typer.Option(help="How temperature is put on the grid.")
-        ] = "cubic",
+            Literal["cubic", "bilinear", "nearest"] | None,
+            typer.Option(help="How temperature is put on the grid; default cubic."),
+        ] = None,
         encoding: Annotated[
-            Literal["uint16", "float32"], typer.Option(help="uint16 holds steps of 0.01 K.")
-        ] = "uint16",
+            Literal["uint16", "float32"] | None, typer.Option(help="uint16 (default) holds steps of 0.01 K.")
+        ] = None,
         bbox: Annotated[
             str | None, typer.Option(metavar="W,S,E,N", help="Only tiles that touch it, degrees.")
         ] = None,
@@ -76,8 +87,9 @@ def register(app: typer.Typer, session: Session, progress: Callable[..., Any], e
         ] = None,
         items: Annotated[bool, typer.Option(help="Also a STAC collection, beside the store.")] = True,
         workers: Annotated[
-            int, typer.Option(min=0, help="Worker processes on this machine; 0 is threads of this one.")
-        ] = 0,
+            int | None,
+            typer.Option(min=0, help="Worker processes on this machine; 0 is threads of this one."),
+        ] = None,
         scheduler: Annotated[
             str | None, typer.Option(metavar="ADDRESS", help="Running dask scheduler, in place of --workers.")
         ] = None,
@@ -85,7 +97,7 @@ def register(app: typer.Typer, session: Session, progress: Callable[..., Any], e
             bool, typer.Option("--plan", help="Say what would be done; no pixel is read.")
         ] = False,
         overwrite: Annotated[
-            bool, typer.Option("--overwrite", help="Replace a store of other scenes or settings.")
+            bool, typer.Option("--overwrite", help="Replace a mosaic of other scenes or settings.")
         ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -94,22 +106,74 @@ def register(app: typer.Typer, session: Session, progress: Callable[..., Any], e
     ) -> None:
         """Merge results into one mosaic; run again, it goes on where it stopped."""
         with session(quiet=quiet, verbose=verbose, debug=debug):
-            from lstzoom.mosaics import make
-
-            where = _where(bbox, area)
-            config = make.settings(
+            asked = _Asked.of(results, output, encoding)
+            config = asked.config(
                 rule=rule, crs=crs, resolution=resolution, tile=tile, period=period, feather=feather,
                 scene_sd=scene_sd, resampling=resampling,
             )  # fmt: skip
+            where = _where(bbox, area)
             if plan:
-                _tell_plans(make.plans(results, config, where), as_json=as_json)
+                _tell_plans(asked.results, config, where, as_json=as_json)
                 return
+            from lstzoom.mosaics import make
+
             with progress("mosaic", quiet=quiet) as show:
                 made = make.mosaic(
-                    results, output, config=config, area=where, cog=cog, encoding=encoding, items=items,
-                    cluster=_cluster(workers, scheduler), overwrite=overwrite, progress=show,
+                    asked.results, asked.output, config=config, area=where, cog=cog, items=items,
+                    encoding=asked.encoding, cluster=asked.cluster(workers, scheduler), overwrite=overwrite,
+                    progress=show,
                 )  # fmt: skip
             _tell(made, as_json=as_json, quiet=quiet)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a job, or the command line alone, says."""
+
+    results: list[str]
+    target: str | None
+    encoding: str
+    job: Job | None
+
+    @classmethod
+    def of(cls, results: list[str], output: str | None, encoding: str | None) -> _Asked:
+        if len(results) != 1 or not results[0].endswith((".yaml", ".yml")):
+            return cls(results, output, encoding or "uint16", None)
+        from lstzoom.sources.job import read_job
+
+        job = read_job(results[0])
+        folder = job.outputs.folder
+        return cls(
+            [folder], output or f"{folder.rstrip('/')}/mosaic.zarr", encoding or job.outputs.encoding, job
+        )
+
+    @property
+    def output(self) -> str:
+        """Where the mosaic goes."""
+        if self.target is None:
+            raise typer.BadParameter(
+                "say where the mosaic goes, for example -o mosaic.zarr", param_hint="--output"
+            )
+        return self.target
+
+    def config(self, **given: Any) -> MosaicConfig:
+        """Take the settings of the job, and in their place what is given."""
+        from lstzoom.mosaics import make
+
+        before = {} if self.job is None else self.job.mosaic.model_dump()
+        return make.settings(**before | {name: value for name, value in given.items() if value is not None})
+
+    def cluster(self, workers: int | None, scheduler: str | None) -> Cluster | None:
+        """Where it runs."""
+        from lstzoom.clusters import Cluster
+
+        if workers is not None and scheduler is not None:
+            raise ConfigError("give either --workers or --scheduler, not both")
+        if scheduler is not None:
+            return Cluster(kind="address", address=scheduler)
+        if workers is not None:
+            return Cluster(workers=workers) if workers else None
+        return None if self.job is None else self.job.cluster
 
 
 def _where(bbox: str | None, area: Path | None) -> Any:  # noqa: ANN401  (an area in one of several forms)
@@ -125,25 +189,18 @@ def _where(bbox: str | None, area: Path | None) -> Any:  # noqa: ANN401  (an are
         ) from None
 
 
-def _cluster(workers: int, scheduler: str | None) -> Cluster | None:
-    from lstzoom.clusters import Cluster
+def _tell_plans(results: list[str], config: MosaicConfig, where: Any, *, as_json: bool) -> None:  # noqa: ANN401
+    from lstzoom.mosaics import make
 
-    if workers and scheduler is not None:
-        raise ConfigError("give either --workers or --scheduler, not both")
-    if scheduler is not None:
-        return Cluster(kind="address", address=scheduler)
-    return Cluster(workers=workers) if workers else None
-
-
-def _tell_plans(plans: tuple[MosaicPlan, ...], *, as_json: bool) -> None:
+    plans = make.plans(results, config, where)
     if as_json:
         typer.echo(json.dumps([_planned(plan) for plan in plans]))
         return
     for plan in plans:
         rows, columns = plan.target.geobox.shape
         typer.echo(
-            f"{plan.config.crs}: {rows} x {columns} pixels, {len(plan.tasks)} tiles, {len(plan.times)} "
-            f"times, {len(plan.scenes)} scenes, {plan.scenes_per_tile:.1f} in a tile"
+            f"{plan.config.crs}: {rows} x {columns} pixels, {len(plan.tasks)} tiles, {len(plan.times)} times"
+            f", {len(plan.scenes)} scenes, {plan.scenes_per_tile:.1f} in a tile"
         )
 
 

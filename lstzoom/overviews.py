@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Of the full resolution, read at once: a mosaic is too wide to be read in whole rows.
 _ROWS: Final = 1024
-_COLUMNS: Final = 8192
+_COLUMNS: Final = 4096
 
 
 def build_radiance(path: Path, encoding: Encoding, block: int) -> None:

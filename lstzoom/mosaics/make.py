@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,8 +19,10 @@ from lstzoom.clusters import Cluster, connect
 from lstzoom.config import MosaicConfig
 from lstzoom.cube.store import open_group
 from lstzoom.encoding import ENCODINGS, Encoding
-from lstzoom.errors import ConfigError, InputError, LstzoomError
+from lstzoom.errors import ConfigError, InputError, JobError, LstzoomError
 from lstzoom.jobs.driver import Outcome, drive
+from lstzoom.jobs.lease import leased
+from lstzoom.jobs.store import store_at
 from lstzoom.mosaics.cog import write_cog
 from lstzoom.mosaics.items import describe, relative, write_collection
 from lstzoom.mosaics.ledger import Ledger
@@ -103,6 +104,7 @@ def mosaic(
     cluster: Cluster | None = None,
     overwrite: bool = False,
     storage_options: Options = None,
+    lease_seconds: float = 120.0,
     progress: Progress | None = None,
     **given: Any,
 ) -> tuple[Mosaic, ...]:
@@ -132,7 +134,10 @@ def mosaic(
     overwrite
         Replace a store of other scenes or settings, and what is done of this one.
     storage_options
-        For fsspec, where stores lie in an object store.
+        For fsspec, of the object store that results are read from. What is written takes credentials from the
+        environment.
+    lease_seconds
+        How long this call may go silent before another may go on with the same output.
     progress
         Called with tiles done and all of them.
 
@@ -147,8 +152,10 @@ def mosaic(
         If settings are not possible, or the store was begun with other scenes or settings.
     InputError
         If results cannot be opened, or the output cannot be written.
-    LstzoomError
+    JobError
         If tiles failed; the others are kept, and the same call makes the rest.
+    StoreBusyError
+        If another process makes the same mosaic.
 
     Notes
     -----
@@ -162,14 +169,14 @@ def mosaic(
         raise ConfigError(f"give either config or {', '.join(sorted(given))}, not both")
     found = plans(results, config or settings(**given), area, storage_options)
     targets = [_Target.of(plan, str(output), cog, several=len(found) > 1) for plan in found]
-    work = _Work(None, _encoding(encoding), storage_options, progress, items=items, overwrite=overwrite)
+    work = _Work(None, _encoding(encoding), progress, lease_seconds, items=items, overwrite=overwrite)
     for target in targets:
         work.check(target)
     with ExitStack() as stack:
         if client is None and cluster is not None:
             client = stack.enter_context(connect(cluster))
         work = replace(work, client=client)
-        return tuple(work.make(target) for target in targets)
+        return tuple(work.alone(target) for target in targets)
 
 
 def _encoding(name: str) -> Encoding:
@@ -265,7 +272,6 @@ class _Shared(NamedTuple):
 
     store: str
     ledger: Ledger
-    options: tuple[tuple[str, Any], ...]
     lattice: Lattice
     tile: int
     config: MosaicConfig
@@ -294,7 +300,7 @@ def _make_tile(shared: _Shared, job: _TileJob) -> _TileDone:
     """Body of a task: merge, write, and only then record."""
     start = time.perf_counter()
     merged = merge_window(job.placed, shared.lattice, job.tile.window(shared.tile), shared.config)
-    size = cube.write_region(shared.store, job.time, job.place, merged.layers, dict(shared.options) or None)
+    size = cube.write_region(shared.store, job.time, job.place, merged.layers)
     pixels = int(np.count_nonzero(merged.number))
     done = _TileDone(job.name, pixels, size, round(time.perf_counter() - start, 3))
     shared.ledger.mark(job.name, done._asdict())
@@ -333,15 +339,20 @@ class _Work:
 
     client: Any
     encoding: Encoding
-    options: Options
     progress: Progress | None
+    lease_seconds: float
     items: bool
     overwrite: bool
 
     def check(self, target: _Target) -> None:
         """Refuse what cannot be made, before anything is."""
         target.check()
-        before = Ledger.of(target.store, self.options).plan()
+        before = Ledger.of(target.store).plan()
+        if before is None and store_at(target.store).exists(""):
+            raise InputError(
+                f"{target.store!r} holds something already that is no mosaic of this command, and is never "
+                "replaced; choose another output"
+            )
         content = self._content(target)
         if self.overwrite:
             return
@@ -362,9 +373,16 @@ class _Work:
     def _content(self, target: _Target) -> dict[str, Any]:
         return target.plan.content | {"encoding": self.encoding.name}
 
+    def alone(self, target: _Target) -> Mosaic:
+        """Make a mosaic that no other process makes."""
+        with leased(Ledger.of(target.store).store, self.lease_seconds):
+            self.check(target)
+            return self.make(target)
+
     def make(self, target: _Target) -> Mosaic:
+        """Make a mosaic, or what is missing of it."""
         start, plan = time.perf_counter(), target.plan
-        ledger = Ledger.of(target.store, self.options)
+        ledger = Ledger.of(target.store)
         places = self._begin(target, ledger)
         done = ledger.done()
         jobs = [_job(plan, task, places) for task in plan.tasks if task.name not in done]
@@ -372,14 +390,13 @@ class _Work:
         shared = _Shared(
             target.store,
             ledger,
-            tuple((self.options or {}).items()),
             plan.lattice,
             plan.target.tile,
             plan.config,
         )
         self._run(shared, jobs, tally)
         if tally.failed:
-            raise LstzoomError(_failure(tally))
+            raise JobError(_failure(tally))
         levels = self._finish(target, ledger, fresh=_FINISHED in done and not tally.made)
         cogs = self._cogs(target, places, fresh=not tally.made)
         return Mosaic(
@@ -401,8 +418,8 @@ class _Work:
         """Make the store, or go on with the one that is there."""
         before = ledger.plan()
         if self.overwrite and before is not None:
-            _remove(target.store, self.options)
-            ledger.remove()
+            store_at(target.store).remove_all("")
+            ledger.forget()
             before = None
         spec = cube.CubeSpec(
             target.plan.target.geobox,
@@ -411,12 +428,9 @@ class _Work:
             variables=variables(self.encoding),
         )
         if before is None:
-            places = cube.create(target.store, spec, target.plan.times, _attrs(target.plan), self.options)
+            # First, so that a store that was begun is known to be ours.
             ledger.begin(self._content(target))
-            return places
-        return cube.create(
-            target.store, spec, target.plan.times, _attrs(target.plan), self.options, exist_ok=True
-        )
+        return cube.create(target.store, spec, target.plan.times, _attrs(target.plan), exist_ok=True)
 
     def _run(self, shared: _Shared, jobs: Sequence[_TileJob], tally: _Tally) -> None:
         tally.begin()
@@ -446,10 +460,10 @@ class _Work:
     def _finish(self, target: _Target, ledger: Ledger, *, fresh: bool) -> int:
         """Make what a store has beside its tiles, unless that is done; return the number of levels."""
         if not fresh:
-            cube.build_pyramid(target.store, overwrite=True, apply=self._apply, storage_options=self.options)
-            cube.finalise(target.store, apply=self._apply, storage_options=self.options)
+            cube.build_pyramid(target.store, overwrite=True, apply=self._apply)
+            cube.finalise(target.store, apply=self._apply)
             ledger.mark(_FINISHED, {})
-        return sum(name.isdecimal() for name in open_group(target.store, self.options).group_keys())
+        return sum(name.isdecimal() for name in open_group(target.store).group_keys())
 
     def _cogs(self, target: _Target, places: Sequence[int], *, fresh: bool) -> tuple[str, ...]:
         for step, path in target.cogs.items():
@@ -463,14 +477,13 @@ class _Work:
                 encoding=self.encoding,
                 tags={key.upper(): str(value) for key, value in _attrs(target.plan).items()},
                 overwrite=True,
-                storage_options=self.options,
             )
         return tuple(map(str, target.cogs.values()))
 
     def _describe(self, target: _Target) -> str:
         cogs = {step: relative(str(path.resolve()), target.folder) for step, path in target.cogs.items()}
         store = relative(target.store, target.folder)
-        return write_collection(target.folder, *describe(target.name, target.plan, store, cogs), self.options)
+        return write_collection(target.folder, *describe(target.name, target.plan, store, cogs))
 
 
 def _guarded(shared: _Shared, job: _TileJob) -> tuple[_TileDone | None, Exception | None]:
@@ -493,18 +506,6 @@ def _failure(tally: _Tally) -> str:
         f"{len(tally.failed)} of {tally.all} tiles failed ({shown}); {tally.made} are done and kept: remove "
         "the cause, and run the same again"
     )
-
-
-def _remove(store: str, options: Options) -> None:
-    """Remove a store that a ledger tells to be a mosaic."""
-    if "://" not in store:
-        shutil.rmtree(store, ignore_errors=True)
-        return
-    import fsspec  # noqa: PLC0415  (slow to import)
-
-    system, root = fsspec.core.url_to_fs(store, **(options or {}))
-    if system.exists(root):
-        system.rm(root, recursive=True)
 
 
 def variables(encoding: Encoding) -> dict[str, cube.ZarrVariable]:

@@ -12,24 +12,27 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from lstzoom import raster
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.grid import coincide, describe_grid, grid_of
+from lstzoom.jobs import layout
+from lstzoom.jobs.ledger import Ledger
+from lstzoom.jobs.store import Store, store_at
 from lstzoom.raster import KELVIN_NAMES, LazyRaster, RasterSource
 
 if TYPE_CHECKING:
     import pystac
-    import xarray as xr
     from numpy.typing import NDArray
-    from odc.geo.geobox import GeoBox
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ _TIME: Final = re.compile(
     r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?:[T_ -]?(\d{2})[:-]?(\d{2})[:-]?(\d{2})Z?)?(?!\d)"
 )
 # Names of assets, the first that an item has.
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LST: Final = ("lst_sharpened_10m", "lst")
 _UNCERTAINTY: Final = ("lst_uncertainty", "uncertainty")
 _QA: Final = ("lst_qa", "qa")
@@ -142,6 +146,43 @@ class ZarrLayer:
         return values
 
 
+@dataclass(frozen=True)
+class Patchwork:
+    """A layer in several files, such as the tiles of a scene.
+
+    Parameters
+    ----------
+    grid
+        Of the whole.
+    patches
+        Row and column of the first pixel of each, and the patch.
+    """
+
+    grid: GeoBox
+    patches: tuple[tuple[int, int, FileLayer], ...]
+
+    @property
+    def stamp(self) -> str:
+        """Those of the files."""
+        return " ".join(layer.stamp for _, _, layer in self.patches)
+
+    def read(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Values of a window: float32, NaN where missing or in no patch."""
+        out = np.full((rows.stop - rows.start, columns.stop - columns.start), np.nan, np.float32)
+        for top, left, layer in self.patches:
+            height, width = layer.grid.shape
+            y = slice(max(rows.start, top), min(rows.stop, top + height))
+            x = slice(max(columns.start, left), min(columns.stop, left + width))
+            if y.start < y.stop and x.start < x.stop:
+                part = layer.read(slice(y.start - top, y.stop - top), slice(x.start - left, x.stop - left))
+                place = (
+                    slice(y.start - rows.start, y.stop - rows.start),
+                    slice(x.start - columns.start, x.stop - columns.start),
+                )
+                out[place] = part
+        return out
+
+
 @lru_cache(maxsize=256)
 def _array(url: str, name: str, options: tuple[tuple[str, Any], ...]) -> Any:  # noqa: ANN401
     import zarr  # noqa: PLC0415  (slow to import, and files do not need it)
@@ -231,7 +272,8 @@ def open_scenes(
     Parameters
     ----------
     results
-        STAC item or collection (JSON), folder with one in it, Zarr store of `lstzoom sharpen` or cube, COG of
+        Folder or address that `lstzoom run` wrote to, of which the scenes that are complete are taken; STAC
+        item or collection (JSON), folder with one in it, Zarr store of `lstzoom sharpen` or cube, COG of
         temperature (with ``NAME_qa.tif`` and ``NAME_uncertainty.tif`` beside it, if they are there), or a
         `Scene`.
     storage_options
@@ -262,6 +304,10 @@ def _opened(result: Source, options: tuple[tuple[str, Any], ...]) -> Iterator[Sc
         yield _of_item(result)
     elif str(result).endswith((".json", ".geojson")):
         yield from _of_json(str(result), options)
+    elif str(result).endswith((".tif", ".tiff")):
+        yield _of_file(str(result))
+    elif store_at(str(result)).exists(layout.JOB):
+        yield from _of_run(store_at(str(result)), options)
     elif _is_store(str(result), options):
         yield from _of_store(str(result), options)
     elif Path(result).is_dir():
@@ -363,8 +409,6 @@ def _told(source: RasterSource, band: Mapping[str, Any]) -> RasterSource:
 def _is_store(path: str, options: tuple[tuple[str, Any], ...]) -> bool:
     if "://" not in path:
         return (Path(path) / "zarr.json").is_file()
-    if path.endswith((".tif", ".tiff")):
-        return False
     import fsspec  # noqa: PLC0415  (slow to import, and local files do not need it)
 
     system, root = fsspec.core.url_to_fs(path, **dict(options))
@@ -372,61 +416,127 @@ def _is_store(path: str, options: tuple[tuple[str, Any], ...]) -> bool:
 
 
 def _of_store(path: str, options: tuple[tuple[str, Any], ...]) -> Iterator[Scene]:
-    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
-
-    url = path if "://" in path else str(Path(path).resolve())
-    try:
-        store = xr.open_zarr(
-            url, chunks=None, mask_and_scale=False, decode_times=False, storage_options=dict(options) or None
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path!r} is no Zarr store that can be read ({error})") from error
-    if "lst" not in store or store.lst.dims[-2:] != ("y", "x"):
-        raise InputError(
-            f"{path!r} holds {sorted(map(str, store.data_vars))} and no 'lst' of dimensions (y, x) or (time, "
-            "y, x); give a store of `lstzoom sharpen --zarr`, or a cube of `lstzoom run`"
-        )
-    _require_kelvin(str(store.lst.attrs.get("units", "K")), path)
+    store = _Cube.open(path, options)
     stem = Path(path).name.removesuffix(".zarr")
-    times = _store_times(store, path)
-    grid = grid_of(store.lst)
-    for k, when in enumerate(times):
-        at = k if "time" in store.lst.dims else None
-        lst, unc, qa = (
-            _variable(store, name, url, grid, at, options) for name in ("lst", "lst_uncertainty", "qa")
+    if store.times is None:
+        told = str(store.attrs.get("datetime") or store.attrs.get("time_coverage_start") or "")
+        yield store.scene(stem, _time_in(told) or _time_of(path), None)
+        return
+    for place, when in enumerate(store.times):
+        yield store.scene(f"{stem}-{when:%Y%m%dT%H%M%SZ}", when, place)
+
+
+@dataclass(frozen=True)
+class _Cube:
+    """A store that was looked at: grid, times, and how its variables are stored."""
+
+    path: str
+    url: str
+    grid: GeoBox
+    times: tuple[datetime, ...] | None
+    attrs: Mapping[str, Any]
+    variables: Mapping[str, Mapping[str, Any]]
+    options: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def open(cls, path: str, options: tuple[tuple[str, Any], ...]) -> _Cube:
+        import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
+
+        url = path if "://" in path else str(Path(path).resolve())
+        try:
+            store = xr.open_zarr(
+                url,
+                chunks=None,
+                mask_and_scale=False,
+                decode_times=False,
+                storage_options=dict(options) or None,
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path!r} is no Zarr store that can be read ({error})") from error
+        if "lst" not in store or store.lst.dims[-2:] != ("y", "x"):
+            raise InputError(
+                f"{path!r} holds {sorted(map(str, store.data_vars))} and no 'lst' of dimensions (y, x) or "
+                "(time, y, x); give a store of `lstzoom sharpen --zarr`, or a cube of `lstzoom run`"
+            )
+        _require_kelvin(str(store.lst.attrs.get("units", "K")), path)
+        times = None
+        if "time" in store.lst.dims:
+            moments = xr.decode_cf(store[["time"]]).time.values.astype("datetime64[us]").astype(np.int64)
+            times = tuple(_EPOCH + timedelta(microseconds=int(one)) for one in moments)
+        described = {str(name): dict(one.attrs) for name, one in store.data_vars.items()}
+        return cls(path, url, grid_of(store.lst), times, dict(store.attrs), described, options)
+
+    def scene(self, name: str, when: datetime, place: int | None) -> Scene:
+        lst, sigma, qa = (self._layer(one, place) for one in ("lst", "lst_uncertainty", "qa"))
+        assert lst is not None  # noqa: S101  (checked when it was opened)
+        return Scene(name, when, lst, sigma, qa, self.path)
+
+    def _layer(self, name: str, place: int | None) -> ZarrLayer | None:
+        attrs = self.variables.get(name)
+        if attrs is None:
+            return None
+        fill = attrs.get("_FillValue")
+        known = isinstance(fill, int | float | np.number) and np.isfinite(fill)
+        return ZarrLayer(
+            self.url,
+            name,
+            self.grid,
+            float(attrs.get("scale_factor", 1.0)),
+            float(attrs.get("add_offset", 0.0)),
+            float(fill) if known else None,  # type: ignore[arg-type]
+            place,
+            self.options,
         )
-        assert lst is not None  # noqa: S101  (checked above)
-        name = stem if at is None else f"{stem}-{when:%Y%m%dT%H%M%SZ}"
-        yield Scene(name, when, lst, unc, qa, path)
 
 
-def _store_times(store: xr.Dataset, path: str) -> list[datetime]:
-    if "time" not in store.lst.dims:
-        told = store.attrs.get("datetime") or store.attrs.get("time_coverage_start")
-        return [_time_in(str(told)) or _time_of(path) if told else _time_of(path)]
-    import xarray as xr  # noqa: PLC0415  (slow to import, and files do not need it)
-
-    times = xr.decode_cf(store[["time"]]).time.values.astype("datetime64[s]")
-    return [datetime.fromtimestamp(int(one.astype(np.int64)), UTC) for one in times]
+# Runs
 
 
-def _variable(
-    store: xr.Dataset, name: str, url: str, grid: GeoBox, at: int | None, options: tuple[tuple[str, Any], ...]
-) -> ZarrLayer | None:
-    if name not in store:
+def _of_run(store: Store, options: tuple[tuple[str, Any], ...]) -> Iterator[Scene]:
+    """Scenes of a run that are complete, whole, from the cubes or else from the COGs of their tiles."""
+    records = Ledger(store).complete()
+    if not records:
+        raise InputError(
+            f"{store.url!r} holds no complete scene yet; let `lstzoom run` finish, or go on with it"
+        )
+    cubes: dict[str, _Cube] = {}
+    for key, record in sorted(records.items()):
+        when = datetime.fromisoformat(record["datetime"])
+        name = layout.cube(record["cube"])
+        if not store.exists(f"{name}/zarr.json"):
+            yield _of_tiles(store, key, when, record)
+            continue
+        if name not in cubes:
+            cubes[name] = _Cube.open(store.address(name), options)
+        times = cubes[name].times or ()
+        yield cubes[name].scene(key, when, times.index(when))
+
+
+def _of_tiles(store: Store, key: str, when: datetime, record: Mapping[str, Any]) -> Scene:
+    rows, columns = record["shape"]
+    grid = GeoBox((rows, columns), Affine(*record["transform"]), record["crs"])
+    layers = {name: _patches(store, key, name, grid, record) for name in ("lst", "lst_uncertainty", "qa")}
+    lst = layers["lst"]
+    if lst is None:
+        raise InputError(
+            f"{store.url!r} holds neither a cube nor COGs of the scene {key!r}; run the job again"
+        )
+    href = store.address(layout.scene_record(key))
+    return Scene(key, when, lst, layers["lst_uncertainty"], layers["qa"], href)
+
+
+def _patches(store: Store, key: str, layer: str, grid: GeoBox, record: Mapping[str, Any]) -> Patchwork | None:
+    names = [layout.cog(key, tile, layer) for tile in record["tile_names"]]
+    if not store.exists(names[0]):
         return None
-    attrs = store[name].attrs
-    fill = attrs.get("_FillValue")
-    return ZarrLayer(
-        url,
-        name,
-        grid,
-        float(attrs.get("scale_factor", 1.0)),
-        float(attrs.get("add_offset", 0.0)),
-        float(fill) if isinstance(fill, int | float | np.number) and np.isfinite(fill) else None,
-        at,
-        options,
-    )
+    found = []
+    for name in names:
+        source = raster.describe(_local(store.address(name)))[0]
+        corner = source.geobox.affine
+        top = round((corner.f - grid.affine.f) / grid.affine.e)
+        left = round((corner.c - grid.affine.c) / grid.affine.a)
+        found.append((top, left, FileLayer(source)))
+    return Patchwork(grid, tuple(found))
 
 
 # Files

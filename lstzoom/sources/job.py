@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 from pydantic.fields import FieldInfo
 
 from lstzoom.clusters import Cluster
-from lstzoom.config import SharpenConfig
+from lstzoom.config import MosaicConfig, SharpenConfig
 from lstzoom.errors import ConfigError
 from lstzoom.sources.area import Area as AnyArea
 from lstzoom.sources.area import as_area
@@ -185,6 +185,7 @@ class Job(Model):
     outputs: Outputs = Outputs()
     cluster: Cluster = Cluster()
     run: RunOptions = RunOptions()
+    mosaic: MosaicConfig = MosaicConfig()
 
     @model_validator(mode="after")
     def _whole_strides(self) -> Self:
