@@ -28,7 +28,7 @@ from lstzoom.mosaics.items import describe, relative, write_collection
 from lstzoom.mosaics.ledger import Ledger
 from lstzoom.mosaics.merge import NO_TIME
 from lstzoom.mosaics.plan import MosaicPlan, TileTask, difference, plan_mosaics
-from lstzoom.mosaics.scenes import Source, open_scenes
+from lstzoom.mosaics.scenes import MARK, Source, open_scenes
 from lstzoom.mosaics.target import Lattice, Tile
 from lstzoom.mosaics.tiles import Placed, merge_window
 from lstzoom.workers import choose_threads, in_threads
@@ -528,7 +528,7 @@ def _attrs(plan: MosaicPlan) -> dict[str, Any]:
     return {
         "title": f"Land surface temperature, {config.rule} of {len(plan.scenes)} scenes",
         "lstzoom_version": lstzoom.__version__,
-        "lstzoom_mosaic_rule": config.rule,
+        MARK: config.rule,
         "lstzoom_mosaic_feather_metres": config.feather,
         "lstzoom_mosaic_scene_sd_kelvin": config.scene_sd,
         "lstzoom_mosaic_resampling": config.resampling,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lstzoom
 from lstzoom.config import MosaicConfig
-from lstzoom.errors import GridMismatchError
+from lstzoom.errors import ConfigError, GridMismatchError
 from lstzoom.mosaics.scenes import Scene, in_order
 from lstzoom.mosaics.target import (
     Lattice,
@@ -25,7 +25,7 @@ from lstzoom.mosaics.target import (
     utm_of,
     zone_region,
 )
-from lstzoom.mosaics.tiles import Placed
+from lstzoom.mosaics.tiles import Placed, feather_pixels
 
 if TYPE_CHECKING:
     import shapely
@@ -178,6 +178,7 @@ def _plan(
     zone: shapely.Geometry | None,
 ) -> MosaicPlan:
     lattice = Lattice(crs, config.resolution)
+    _require_margin(config, lattice)
     region = zone
     if area is not None:
         asked = region_on(area, lattice)
@@ -204,6 +205,17 @@ def _plan(
         target,
         tasks,
     )
+
+
+def _require_margin(config: MosaicConfig, lattice: Lattice) -> None:
+    """Refuse feathers for which every tile would read far more than itself."""
+    width = feather_pixels(config, lattice)
+    if config.rule == "mean" and width > config.tile:
+        raise ConfigError(
+            f"the feather of {config.feather:g} m is {width} pixels, more than a tile of {config.tile}: "
+            f"every tile reads as far around itself; give at most {config.tile * lattice.pixel_metres:g} m, "
+            "or larger tiles"
+        )
 
 
 def _parts(scene: Scene, lattice: Lattice, zone: shapely.Geometry | None) -> tuple[Part, ...]:

@@ -43,6 +43,8 @@ _TIME: Final = re.compile(
     r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?:[T_ -]?(\d{2})[:-]?(\d{2})[:-]?(\d{2})Z?)?(?!\d)"
 )
 # Names of assets, the first that an item has.
+MARK: Final = "lstzoom_mosaic_rule"
+"""Attribute of mosaics, and in upper case tag of their COGs."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LST: Final = ("lst_sharpened_10m", "lst")
 _UNCERTAINTY: Final = ("lst_uncertainty", "uncertainty")
@@ -548,7 +550,8 @@ def _of_folder(folder: Path, options: tuple[tuple[str, Any], ...]) -> Iterator[S
         if (folder / name).is_file():
             yield from _of_json(str(folder / name), options)
             return
-    stores = sorted(one.parent for one in folder.glob("*/zarr.json"))
+    # A mosaic that was written beside its scenes is none of them.
+    stores = sorted(one.parent for one in folder.glob("*/zarr.json") if not _is_mosaic(one))
     files = sorted(
         one for one in folder.glob("*.tif*") if not re.search(r"_(qa|uncertainty)\.tiff?$", one.name)
     )
@@ -561,7 +564,8 @@ def _of_folder(folder: Path, options: tuple[tuple[str, Any], ...]) -> Iterator[S
         yield from _of_store(str(store), options)
     if not stores:
         for file in files:
-            yield _of_file(str(file))
+            if MARK.upper() not in _tags(str(file)):
+                yield _of_file(str(file))
 
 
 def _of_file(path: str) -> Scene:
@@ -586,9 +590,21 @@ def _beside(path: str, what: str) -> FileLayer | None:
     return None
 
 
-def _tagged(path: str) -> datetime | None:
+def _is_mosaic(metadata: Path) -> bool:
+    try:
+        return MARK in json.loads(metadata.read_bytes()).get("attributes", {})
+    except (OSError, ValueError, AttributeError):
+        # What cannot be read is told when it is opened.
+        return False
+
+
+def _tags(path: str) -> dict[str, str]:
     with rasterio.open(path) as file:
-        tags = file.tags()
+        return dict(file.tags())
+
+
+def _tagged(path: str) -> datetime | None:
+    tags = _tags(path)
     told = next((tags[key] for key in ("LSTZOOM_DATETIME", "TIFFTAG_DATETIME") if key in tags), None)
     # TIFF separates the parts of a date by colons.
     return None if told is None else _time_in(re.sub(r"^(\d{4}):(\d{2}):(\d{2})", r"\1-\2-\3", told))

@@ -193,7 +193,7 @@ def _tell_training(account: _Account, tags: Mapping[str, str], extras: Extras) -
 def _tell_quality(account: _Account, outputs: Outputs, found: Survey, extras: Extras) -> None:
     account.tell("conservation_box_coarse_pixels", _whole(outputs.tags.get("conservation_box")))
     account.tell("conservation", found.conservation.summary(), "no coarse pixel has all of its fine pixels")
-    account.tell("residual_before_correction", None, "the residuals of the run were not written")
+    account.tell("residual_before_correction", _residual(outputs.tags))
     account.tell("accuracy_one_scale_up", extras.accuracy, "the run was not validated")
     account.tell("qa_percentages", found.shares(), "flags were not written (--qa)")
     account.tell("temperature", found.kelvin.summary("K"))
@@ -201,6 +201,12 @@ def _tell_quality(account: _Account, outputs: Outputs, found: Survey, extras: Ex
         "uncertainty", found.sigma.summary("K") if found.sigma.count else None,
         "it was not written" if outputs.uncertainty is None else "no pixel has one",
     )  # fmt: skip
+
+
+def _residual(tags: Mapping[str, str]) -> dict[str, Any] | None:
+    """Coarse temperature minus aggregated prediction, as the run summed it up."""
+    found = {name: _number(tags.get(f"residual_{name}")) for name in ("bias", "rmse")}
+    return None if None in found.values() else {"unit": "K", **found}
 
 
 def _whole(text: str | None) -> int | None:

@@ -278,7 +278,11 @@ def test_the_sharpening_is_accounted_for(product: Path, run: Path, bundle: Path)
     assert block["shift_corrected"] is False
     assert 0 < block["reliability"] <= 1
     assert block["bands_coarser_than_result"] == []
-    assert set(block["unknown"]) == {"model", "residual_before_correction", "accuracy_one_scale_up"}
+    assert set(block["unknown"]) == {"model", "accuracy_one_scale_up"}
+    residual = block["residual_before_correction"]
+    # What the correction had to do, and what it left.
+    assert residual["rmse"] > abs(residual["bias"])
+    assert residual["rmse"] > 10 * block["conservation"]["rmse"]
     assert block["conservation"]["largest"] < 0.02
     assert block["conservation"]["coarse_pixels"] > 30000
     with rasterio.open(run / "qa.tif") as file:
