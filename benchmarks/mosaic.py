@@ -16,6 +16,7 @@ import itertools
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,7 +129,7 @@ def _print(name: str, steps: Steps) -> None:
     print(f"{name:38s}{steps.seams:10.3f}{steps.inside:10.3f}{steps.ratio:8.2f}{steps.segments:10d}")
 
 
-def _draw(images: dict[str, dict[str, NDArray[np.float32]]], path: Path) -> None:
+def _draw(images: Mapping[Rule, Mapping[str, NDArray[Any]]], path: Path) -> None:
     """Draw the rules side by side: the mosaic above, and below what is left without the land."""
     figure = import_extra("matplotlib.figure", "report").Figure(figsize=(15, 8.6), layout="constrained")
     axes = figure.subplots(2, len(images))

@@ -42,10 +42,10 @@ Source: TypeAlias = "str | Path | pystac.Item | Scene"
 _TIME: Final = re.compile(
     r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?:[T_ -]?(\d{2})[:-]?(\d{2})[:-]?(\d{2})Z?)?(?!\d)"
 )
-# Names of assets, the first that an item has.
 MARK: Final = "lstzoom_mosaic_rule"
 """Attribute of mosaics, and in upper case tag of their COGs."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Names of assets, the first that an item has.
 _LST: Final = ("lst_sharpened_10m", "lst")
 _UNCERTAINTY: Final = ("lst_uncertainty", "uncertainty")
 _QA: Final = ("lst_qa", "qa")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_a_mosaic_goes_to_a_bucket_and_is_read_from_it(
     system = s3fs.S3FileSystem()
     system.mkdir("mosaics")
     simulate_region(tmp_path, RegionPlan(across=(1, 2), side=150))
-    settings = {"crs": "EPSG:32632", "tile": 128, "feather": 200}
+    settings: dict[str, Any] = {"crs": "EPSG:32632", "tile": 128, "feather": 200}
     (made,) = lstzoom.mosaic(tmp_path, "s3://mosaics/a.zarr", cog=tmp_path / "cog.tif", **settings)
     (here,) = lstzoom.mosaic(tmp_path, tmp_path / "a.zarr", **settings)
     there, local = (open_cube(one.store).load() for one in (made, here))
