@@ -41,8 +41,8 @@ def test_a_mosaic_goes_to_a_bucket_and_is_read_from_it(
     (made,) = lstzoom.mosaic(tmp_path, "s3://mosaics/a.zarr", cog=tmp_path / "cog.tif", **settings)
     (here,) = lstzoom.mosaic(tmp_path, tmp_path / "a.zarr", **settings)
     there, local = (open_cube(one.store).load() for one in (made, here))
-    for name in there.data_vars:
-        np.testing.assert_array_equal(there[name].values, local[name].values)
+    for variable in there.data_vars:
+        np.testing.assert_array_equal(there[variable].values, local[variable].values)
     # Neither the mosaic nor its COG beside the scenes is taken for one of them.
     (again,) = lstzoom.mosaic(tmp_path, "s3://mosaics/a.zarr", cog=tmp_path / "cog.tif", **settings)
     assert (again.tiles, again.skipped) == (0, made.tiles)
