@@ -28,6 +28,7 @@ from tests.jobs.region import leftovers, pixels, write_fields
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 TILES = 24
+_MOUNT = "/bin/mount"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def whole(region: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     return pixels(out)
 
 
-def _start(job: Path, out: Path, *, code: str = "") -> subprocess.Popen[str]:
+def _start(job: Path, out: Path, *, code: str = "") -> subprocess.Popen[bytes]:
     """Start the command in a session of its own; code is executed in it beforehand."""
     program = textwrap.dedent(code) + textwrap.dedent(
         f"""
@@ -51,13 +52,21 @@ def _start(job: Path, out: Path, *, code: str = "") -> subprocess.Popen[str]:
     )
     script = out.parent / "program.py"
     script.write_text(program)
-    return subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, env={**os.environ, "LSTZOOM_TEST": "1"},
-    )  # fmt: skip
+    with _log(out).open("w") as log:
+        return subprocess.Popen([sys.executable, str(script)], stdout=log, stderr=log, start_new_session=True)
 
 
-def _kill_all(process: subprocess.Popen[str]) -> None:
+def _log(out: Path) -> Path:
+    return out.parent / "program.log"
+
+
+def _told(process: subprocess.Popen[bytes], out: Path, timeout: float = 240) -> str:
+    """Wait for the end, and return what was said."""
+    process.wait(timeout)
+    return _log(out).read_text()
+
+
+def _kill_all(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL a process and all that it has started, as the end of a container does."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for one in family:
@@ -66,12 +75,11 @@ def _kill_all(process: subprocess.Popen[str]) -> None:
     process.wait(10)
 
 
-def _wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def _wait(condition: Callable[[], bool], process: subprocess.Popen[bytes], out: Path) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
-        if process.poll() is not None:
-            raise AssertionError(f"the run ended: {process.stdout.read() if process.stdout else ''}")
+        assert process.poll() is None, _log(out).read_text()
         time.sleep(0.005)
 
 
@@ -97,7 +105,7 @@ def test_a_run_that_was_killed_goes_on(
     out, job = tmp_path / "out", write_fields(region, "killed.yaml")
     process = _start(job, out)
     try:
-        _wait(lambda: POINTS[point](out), process)
+        _wait(lambda: POINTS[point](out), process, out)
     finally:
         _kill_all(process)
     there = _entries(out)
@@ -131,18 +139,20 @@ store.Store.write = pointed
 
 
 @pytest.mark.parametrize("prefix", ["sample/", "models/", "cogs/", "ledger/", "scenes/", "collection"])
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_worker_or_client_that_dies_while_it_writes_costs_nothing(
-    region: Path, whole: dict[str, bytes], tmp_path: Path, prefix: str, after: bool
+    region: Path, whole: dict[str, bytes], tmp_path: Path, prefix: str, moment: str
 ) -> None:
     """The process that writes the first object of a kind dies, right before or right after."""
     out, mark = tmp_path / "out", tmp_path / "mark"
     job = write_fields(region, "dies.yaml", run={"retries": 3, "backoff_s": 0.1})
     # Workers are started with this file as their main module, so that they are patched, too.
     process = _start(
-        job, out, code=_POINTED.format(prefix=prefix, mark=str(mark), after=after, victim="os.getpid()")
+        job,
+        out,
+        code=_POINTED.format(prefix=prefix, mark=str(mark), after=moment == "after", victim="os.getpid()"),
     )
-    output, _ = process.communicate(timeout=240)
+    output = _told(process, out)
     assert mark.exists(), output
     if process.returncode:
         # The client wrote it, and is dead; its workers see that and leave.
@@ -171,7 +181,7 @@ def test_workers_killed_at_ten_moments(region: Path, whole: dict[str, bytes], tm
                 killed += 1
         except psutil.NoSuchProcess:
             continue
-    output, _ = process.communicate(timeout=240)
+    output = _told(process, out)
     assert killed >= 5, output
     assert process.returncode == 0, output
     assert pixels(out) == whole
@@ -184,13 +194,13 @@ def test_an_interrupted_run_says_how_to_go_on(
 ) -> None:
     out, job = tmp_path / "out", write_fields(region, "interrupted.yaml")
     process = _start(job, out)
-    _wait(lambda: _entries(out) >= 2, process)
+    _wait(lambda: _entries(out) >= 2, process, out)
     # A terminal interrupts the whole group; a scheduler ends the process that it has started.
     if how == signal.SIGINT:
         os.killpg(process.pid, how)
     else:
         process.send_signal(how)
-    output, _ = process.communicate(timeout=60)
+    output = _told(process, out, 60)
     assert process.returncode == 130, output
     assert f"go on with the same command: lstzoom run {job}" in output
     assert "Traceback" not in output
@@ -205,13 +215,14 @@ def test_an_interrupted_run_says_how_to_go_on(
 def test_two_runs_into_one_store(region: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     out, job = tmp_path / "out", write_fields(region, "two.yaml")
     process = _start(job, out)
-    _wait((out / "lease.json").exists, process)
+    _wait((out / "lease.json").exists, process, out)
     with pytest.raises(StoreBusyError, match=r"held by another run: process \d+"):
         run_job(read_job(job), Options(into=str(out)))
+    # Of the output of both, this is what the second one says.
     second = _start(job, out)
-    told, _ = second.communicate(timeout=60)
+    told = _told(second, out, 60)
     assert (second.returncode, "held by another run" in told) == (5, True)
-    output, _ = process.communicate(timeout=240)
+    output = _told(process, out)
     assert process.returncode == 0, output
     assert pixels(out) == whole
 
@@ -220,7 +231,7 @@ def test_a_full_disk_stops_the_run_and_says_so(region: Path, whole: dict[str, by
     """A file system of a megabyte, in a mount namespace of its own where that is allowed."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False).returncode:
+    if subprocess.run([_MOUNT, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("file systems cannot be mounted here")
     try:
         job = write_fields(region, "full.yaml")
@@ -232,11 +243,11 @@ def test_a_full_disk_stops_the_run_and_says_so(region: Path, whole: dict[str, by
             if name.startswith(("cogs/", "models/", "items/")):
                 assert data == whole[name]
         assert [name for name in leftovers(disk / "out") if not name.startswith("sample")] == []
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        subprocess.run([_MOUNT, "-o", "remount,size=64m", str(disk)], check=True)
         assert run_job(read_job(job), Options(into=str(disk / "out")))["state"] == "done"
         assert pixels(disk / "out") == whole
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["/bin/umount", str(disk)], check=True)
 
 
 def test_the_scheduler_that_is_killed_stops_the_run_and_the_next_goes_on(
