@@ -99,7 +99,7 @@ def _item(
         start_datetime=first,
         end_datetime=last,
         properties={
-            "title": f"{plan.config.rule.capitalize()} of {len(scenes)} scenes",
+            "title": f"{plan.config.rule.capitalize()} of scenes: {len(scenes)}",
             "created": pystac.utils.datetime_to_str(created),
             "gsd": plan.lattice.pixel_metres,
             "processing:level": "L3",
@@ -124,7 +124,9 @@ def _lineage(plan: MosaicPlan, scenes: Sequence[Scene]) -> str:
         if config.rule == "mean"
         else "per pixel"
     )
-    return f"{len(scenes)} scenes of sharpened temperature, each resampled once ({config.resampling}), {how}."
+    return (
+        f"Scenes of sharpened temperature: {len(scenes)}, each resampled once ({config.resampling}), {how}."
+    )
 
 
 def _store_asset(store: str, step: int) -> pystac.Asset:

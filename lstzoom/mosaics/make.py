@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -452,10 +452,20 @@ class _Work:
             uses=lambda _: 0,
         )
 
-    def _apply(self, function: Callable[[Any], Any], units: Sequence[Any]) -> Iterator[Any]:
+    def _apply(self, function: Callable[[Any], Any], units: Iterable[Any]) -> Iterator[Any]:
+        """Map a function over units, in their order; on a cluster with a bounded number in flight."""
         if self.client is None:
             return map(function, units)
-        return iter(self.client.gather(self.client.map(function, list(units), pure=False)))
+        every = list(enumerate(units))
+        results: list[Any] = [None] * len(every)
+
+        def told(outcome: Outcome[tuple[int, Any]]) -> None:
+            if outcome.error is not None:
+                raise outcome.error
+            results[outcome.task[0]] = outcome.result
+
+        drive(every, partial(_numbered, function), self.client, name="mosaic-finish", on_done=told)
+        return iter(results)
 
     def _finish(self, target: _Target, ledger: Ledger, *, fresh: bool) -> int:
         """Make what a store has beside its tiles, unless that is done; return the number of levels."""
@@ -484,6 +494,10 @@ class _Work:
         cogs = {step: relative(str(path.resolve()), target.folder) for step, path in target.cogs.items()}
         store = relative(target.store, target.folder)
         return write_collection(target.folder, *describe(target.name, target.plan, store, cogs))
+
+
+def _numbered(function: Callable[[Any], Any], unit: tuple[int, Any]) -> Any:  # noqa: ANN401
+    return function(unit[1])
 
 
 def _guarded(shared: _Shared, job: _TileJob) -> tuple[_TileDone | None, Exception | None]:
@@ -526,7 +540,7 @@ def variables(encoding: Encoding) -> dict[str, cube.ZarrVariable]:
 def _attrs(plan: MosaicPlan) -> dict[str, Any]:
     config = plan.config
     return {
-        "title": f"Land surface temperature, {config.rule} of {len(plan.scenes)} scenes",
+        "title": f"Land surface temperature, {config.rule} of scenes: {len(plan.scenes)}",
         "lstzoom_version": lstzoom.__version__,
         MARK: config.rule,
         "lstzoom_mosaic_feather_metres": config.feather,

@@ -569,8 +569,8 @@ def _of_folder(folder: Path, options: tuple[tuple[str, Any], ...]) -> Iterator[S
 
 
 def _of_file(path: str) -> Scene:
-    source = raster.describe(_local(path))[0]
-    _require_kelvin(source.units or "K", path)
+    # Refuses what cannot be a temperature, on a sample of the values.
+    source = raster.lazy_lst(_local(path)).source
     return Scene(
         Path(path).stem,
         _tagged(source.path) or _time_of(path),
