@@ -157,12 +157,12 @@ def _tiles(folder: Path) -> dict[str, Measured]:
     """Time and memory of whole runs, warped onto EPSG:3035."""
     place = folder / "scenes"
     place.mkdir()
-    region = RegionPlan(across=(3, 3), side=2700)
+    region = RegionPlan(across=(2, 2), side=2100)
     simulate_region(place, region)
     pixels = region.shape[0] * region.shape[1]
     command = [sys.executable, "-m", "benchmarks.mosaic", "--run"]
     rows = [
-        (f"{rule}, 9 scenes", measure([*command, rule, str(place), str(folder / f"{rule}.zarr")]), pixels)
+        (f"{rule}, 4 scenes", measure([*command, rule, str(place), str(folder / f"{rule}.zarr")]), pixels)
         for rule in RULES
     ]
     show(f"mosaic of {region.shape[0]} x {region.shape[1]}", rows)

@@ -281,3 +281,25 @@ def test_times_without_a_zone_are_utc() -> None:
     scene = scene_of(seen(grid, waves), grid)
     again = Scene("a", START.replace(tzinfo=None), scene.lst)
     assert again.time == START
+
+
+def test_scenes_in_two_zones_become_two_stores(tmp_path: Path) -> None:
+    scenes = [
+        scene_of(seen(grid, waves), grid, name=name)
+        for name, grid in (
+            ("west", grid_at(11.99, 48.0, (120, 160), "EPSG:32632")),
+            ("east", grid_at(12.01, 48.0, (120, 160), "EPSG:32633")),
+        )
+    ]
+    made = lstzoom.mosaic(
+        scenes, tmp_path / "m.zarr", cog=tmp_path / "m.tif", crs="utm", tile=128, feather=100
+    )
+    assert [Path(one.store).name for one in made] == ["m-32632.zarr", "m-32633.zarr"]
+    assert [[Path(path).name for path in one.cogs] for one in made] == [["m-32632.tif"], ["m-32633.tif"]]
+    for one in made:
+        cube = open_cube(one.store)
+        assert f"EPSG:{cube.odc.geobox.crs.epsg}" == one.crs
+        truth = seen(cube.odc.geobox, waves)
+        known = (cube["count"].values > 0)[0]
+        assert known.sum() > 5000
+        assert np.abs(cube.lst.values[0] - truth)[known].max() < 0.2
