@@ -402,7 +402,8 @@ def write_scene(
         tell(shift, grid, moved=aligned)
         account = model_attributes(trained, scene.grids, settings.method) | band_attributes(scene)
         rows = {"lstzoom_level_rows": trained.level_rows, "lstzoom_detail_rows": trained.detail_rows}
-        sinks.tag(_upper(attributes(shift) | account | rows | {"lstzoom_aligned": int(aligned)}))
+        told = rows | {"lstzoom_aligned": int(aligned), "lstzoom_model": trained.content_hash}
+        sinks.tag(_upper(attributes(shift) | account | told))
         count, results = _computed(scene, trained, settings, client, threads)
         report(0, count)
         for done, (window, layers) in enumerate(results, 1):

@@ -156,7 +156,7 @@ def write_level(
             dtype=dtype,
             shards=(*one, shard, shard),
             chunks=(*one, chunk, chunk),
-            # Neighbours share their high bytes: a fifth less than zarr's default for temperature in 0.01 K.
+            # Neighbours share their high bytes: shuffled they take less space than with zarr's default.
             compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"),
             fill_value=0 if fill is None else dtype.type(fill),
             dimension_names=names,

@@ -142,6 +142,34 @@ def test_a_crs_without_a_code_is_told_as_wkt(tmp_path: Path) -> None:
     assert cube.create(tmp_path / "a.zarr", cube.CubeSpec(grid, 16), TIMES, exist_ok=True) == [1, 0]
 
 
+@pytest.mark.parametrize("kind", ["path", "file", "memory"])
+def test_folders_and_addresses_are_the_same_to_all_functions(tmp_path: Path, kind: str) -> None:
+    url = {
+        "path": str(tmp_path / "a.zarr"),
+        "file": f"file://{tmp_path}/a.zarr",
+        "memory": "memory://a.zarr",
+    }[kind]
+    places = cube.create(url, SPEC, TIMES)
+    for window in windows():
+        write((url, places[0], window))
+    cube.build_pyramid(url, levels=1)
+    cube.finalise(url)
+    assert cube.create(url, SPEC, TIMES, exist_ok=True) == places
+    found = cube.open_cube(url)
+    np.testing.assert_allclose(found.lst.values[places[0]], values(places[0]), atol=0.0051)
+    assert cube.open_cube(url, level=1).lst.attrs["units"] == "K"
+    if kind != "memory":
+        with pytest.raises(InputError, match="no storage options"):
+            cube.open_cube(url, {"anon": True})
+
+
+def test_addresses_of_gdal_and_of_nothing_known_are_refused() -> None:
+    with pytest.raises(InputError, match="address of GDAL"):
+        cube.create("/vsis3/bucket/a.zarr", SPEC, TIMES)
+    with pytest.raises(InputError, match="nowhere://"):
+        cube.create("nowhere://a.zarr", SPEC, TIMES)
+
+
 # Dates
 
 
@@ -406,6 +434,28 @@ def test_levels_do_not_depend_on_shards_or_workers(tmp_path: Path) -> None:
     for others in results[1:]:
         for one, other in zip(results[0], others, strict=True):
             xr.testing.assert_equal(one, other)
+
+
+@pytest.mark.cluster
+def test_workers_of_a_cluster_make_the_same_levels_and_statistics(tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    alone, together = tmp_path / "alone.zarr", tmp_path / "together.zarr"
+    for url in (alone, together):
+        fill(url)
+    cube.build_pyramid(alone, levels=5)
+    cube.finalise(alone)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+
+        def apply(function: Any, items: Any) -> Any:  # noqa: ANN401
+            return client.gather(client.map(function, items, pure=False))
+
+        cube.build_pyramid(together, levels=5, apply=apply)
+        cube.finalise(together, apply=apply)
+    assert contents(together) == contents(alone)
 
 
 def test_the_coarsest_level_fits_into_512_pixels_by_default(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,7 @@ COMMON_NAMES = {
 
 
 def number(low: float = -float("inf"), high: float = float("inf")) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, Real) and not isinstance(value, bool) and low <= float(value) <= high
-    )
+    return lambda value: type(value) in (int, float) and low <= value <= high
 
 
 def numbers(*sizes: int) -> Callable[[Any], bool]:
