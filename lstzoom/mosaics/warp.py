@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Every pixel has its own indices and weights, some 400 bytes of them.
-_MAX_POINTS: Final = 1 << 19
+_MAX_POINTS: Final = 1 << 17
 _SOURCE_PIXELS: Final = 1 << 22
 _NO_VALUE: Final = (QA.NODATA, QA.MASKED)
 
