@@ -16,7 +16,7 @@ ifneq ($(wildcard ../shared/data/.),)
 export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large pydms notebooks docs \
+.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large bench-mosaic pydms notebooks docs \
 	constraints apt clean
 
 help: ## show this list
@@ -75,6 +75,9 @@ bench-large: $(KERNELS) ## measure 2400 to 9600 pixels a side and a Sentinel-2 t
 	$(BIN)/python -m benchmarks.workers --size 2400
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.tile
+
+bench-mosaic: $(KERNELS) ## measure steps at the edges of scenes, tiles of mosaics, and the memory of one big COG (3 GB of disk)
+	$(BIN)/python -m benchmarks.mosaic
 
 bench-accuracy: $(KERNELS) ## measure the error against known truth, beside every bar and pyDMS
 	$(BIN)/python -m benchmarks.accuracy --json build/accuracy.json
