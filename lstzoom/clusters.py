@@ -391,7 +391,7 @@ def _gateway(settings: Cluster) -> Iterator[Any]:
 
 
 _KEPT: Final[list[Any]] = []
-"""Clusters of gateways: dask-gateway 2026.3 complains when what was closed is collected before Python ends."""
+"""Clusters of gateways: dask-gateway 2026.3 complains when one that was closed is collected."""
 
 
 def _check_options(given: Mapping[str, Any], known: list[str]) -> None:

@@ -64,7 +64,7 @@ def process(
 def dask_scheduler(folder: Path) -> Iterator[str]:
     """Run `dask scheduler` and give its address."""
     found = folder / "scheduler.json"
-    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", found]
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(found)]
     with process([BIN / "dask", "scheduler", *options], folder / "scheduler.log"):
         wait_until(lambda: found.exists() and found.stat().st_size > 0, what="the scheduler's file")
         yield str(json.loads(found.read_text())["address"])
@@ -82,7 +82,7 @@ def dask_worker(
         name,
         "--no-dashboard",
         "--local-directory",
-        folder,
+        str(folder),
         "--host",
         "127.0.0.1",
     ]
