@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ KUBERNETES = "1.34"
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 pytest.importorskip("dask_kubernetes")
+# It reads its two megabytes of definitions for every resource anew.
+kubernetes_validate.utils.schema_contents = lru_cache(kubernetes_validate.utils.schema_contents)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -60,7 +63,7 @@ def custom_schemas() -> dict[str, Any]:
                                  "kind": {"const": definition["names"]["kind"]},
                                  "metadata": {"type": "object"}}  # fmt: skip
         schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
-        found[definition["names"]["kind"]] = schema
+        found[definition["names"]["kind"]] = jsonschema.Draft202012Validator(schema)
     return found
 
 
@@ -71,7 +74,7 @@ def check(document: dict[str, Any]) -> None:
     """Check a resource of Kubernetes or of the operator, strictly."""
     kind = document["kind"]
     if kind in CUSTOM:
-        jsonschema.validate(document, CUSTOM[kind])
+        CUSTOM[kind].validate(document)
         # The metadata of the operator's kinds are those of any other.
         document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": document["metadata"]}
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
