@@ -764,7 +764,7 @@ cli_bundle.register_product(app, _session, _EXIT_CODES)
 cli_catalog.register(catalog, job, _session)
 cli_job.register(app, _session)
 cli_model.register(app, _session, _inputs, _settings)
-cli_mosaic.register(app, _session, _progress, _EXIT_CODES)
+cli_mosaic.register(app, _session, _progress, cli_job.EXIT_CODES)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom.errors import ConfigError
+from lstzoom.errors import ClusterError, ConfigError, JobError, LstzoomError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
     from lstzoom.clusters import Cluster
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 Session = Callable[..., Any]
 """What all commands run in: logging, and errors as messages."""
+
+
+_CODES: dict[type[LstzoomError], int] = {StoreBusyError: 5, JobError: 4, ClusterError: 6, StoreError: 6}
+"""Exit codes, the narrower errors first; those of `lstzoom run`."""
 
 
 def register(app: typer.Typer, session: Session, progress: Callable[..., Any], epilog: str) -> None:
@@ -117,13 +122,24 @@ def register(app: typer.Typer, session: Session, progress: Callable[..., Any], e
                 return
             from lstzoom.mosaics import make
 
-            with progress("mosaic", quiet=quiet) as show:
+            with _told(), progress("mosaic", quiet=quiet) as show:
                 made = make.mosaic(
                     asked.results, asked.output, config=config, area=where, cog=cog, items=items,
                     encoding=asked.encoding, cluster=asked.cluster(workers, scheduler), overwrite=overwrite,
                     progress=show,
                 )  # fmt: skip
             _tell(made, as_json=as_json, quiet=quiet)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End as `lstzoom run` does where what stands in the way may pass."""
+    try:
+        yield
+    except (JobError, ClusterError, StoreError) as error:
+        code = next(code for kind, code in _CODES.items() if isinstance(error, kind))
+        typer.echo(f"lstzoom: {error}", err=True)
+        raise typer.Exit(code) from error
 
 
 @dataclass(frozen=True, slots=True)

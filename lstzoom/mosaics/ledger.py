@@ -6,7 +6,7 @@ A mosaic that is made again goes on where it stopped; one of other scenes or set
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,6 +66,11 @@ class Ledger:
         """Names of the tiles that are done."""
         keys = self.store.keys(_DONE)
         return frozenset(key.rpartition("/")[2].removesuffix(".json") for key in keys)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget tiles that are made anew."""
+        for name in names:
+            self.store.remove(f"{_DONE}/{name}.json")
 
     def mark(self, name: str, record: Mapping[str, Any]) -> None:
         """Record a tile as done."""

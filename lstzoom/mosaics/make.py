@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -385,7 +386,10 @@ class _Work:
         ledger = Ledger.of(target.store)
         places = self._begin(target, ledger)
         done = ledger.done()
-        jobs = [_job(plan, task, places) for task in plan.tasks if task.name not in done]
+        jobs = [job for task in plan.tasks if (job := _job(plan, task, places)).name not in done]
+        if jobs:
+            # Of other files, or of a whole that is going to change.
+            ledger.drop(done - {plan.mark(task) for task in plan.tasks})
         tally = _Tally(len(jobs), self.progress)
         shared = _Shared(
             target.store,
@@ -398,7 +402,7 @@ class _Work:
         if tally.failed:
             raise JobError(_failure(tally))
         levels = self._finish(target, ledger, fresh=_FINISHED in done and not tally.made)
-        cogs = self._cogs(target, places, fresh=not tally.made)
+        cogs = self._cogs(target, places, ledger)
         return Mosaic(
             target.store,
             plan.config.crs,
@@ -475,10 +479,11 @@ class _Work:
             ledger.mark(_FINISHED, {})
         return sum(name.isdecimal() for name in open_group(target.store).group_keys())
 
-    def _cogs(self, target: _Target, places: Sequence[int], *, fresh: bool) -> tuple[str, ...]:
+    def _cogs(self, target: _Target, places: Sequence[int], ledger: Ledger) -> tuple[str, ...]:
         for step, path in target.cogs.items():
-            # A COG bears its name when it is complete.
-            if fresh and path.exists() and not self.overwrite:
+            mark = f"cog-{step}-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+            # The mark goes when tiles are made again, and with it what the COG was made of.
+            if path.exists() and mark in ledger.done():
                 continue
             write_cog(
                 target.store,
@@ -488,6 +493,7 @@ class _Work:
                 tags={key.upper(): str(value) for key, value in _attrs(target.plan).items()},
                 overwrite=True,
             )
+            ledger.mark(mark, {})
         return tuple(map(str, target.cogs.values()))
 
     def _describe(self, target: _Target) -> str:
@@ -509,7 +515,9 @@ def _guarded(shared: _Shared, job: _TileJob) -> tuple[_TileDone | None, Exceptio
 
 
 def _job(plan: MosaicPlan, task: TileTask, places: Sequence[int]) -> _TileJob:
-    return _TileJob(task.name, places[task.time], task.tile, plan.target.slices(task.tile), plan.placed(task))
+    return _TileJob(
+        plan.mark(task), places[task.time], task.tile, plan.target.slices(task.tile), plan.placed(task)
+    )
 
 
 def _failure(tally: _Tally) -> str:

@@ -106,6 +106,11 @@ class MosaicPlan:
         """Scenes of a task."""
         return tuple(self.scenes[k] for k in task.scenes)
 
+    def mark(self, task: TileTask) -> str:
+        """Name a tile with what it is made of: one whose files have changed since is not done."""
+        stamps = [self.scenes[k].scene.stamp for k in task.scenes]
+        return f"{task.name}-{hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:12]}"
+
     @property
     def content(self) -> dict[str, Any]:
         """What decides about the result, for the ledger: settings, scenes, grid, code."""
@@ -120,17 +125,10 @@ class MosaicPlan:
                     "name": one.scene.name,
                     "time": one.scene.time.isoformat(),
                     "href": one.scene.href,
-                    "content": one.scene.lst.stamp,
                 }
                 for one in self.scenes
             ],
         }
-
-    @property
-    def digest(self) -> str:
-        """Hash of `content`."""
-        text = json.dumps(self.content, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plan_mosaics(
@@ -252,4 +250,4 @@ def difference(given: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]
     names = [{(one["time"], one["name"]) for one in content.get("scenes", ())} for content in (given, before)]
     told += [f"scene {name} of {time} is new" for time, name in sorted(names[0] - names[1])[:5]]
     told += [f"scene {name} of {time} is missing" for time, name in sorted(names[1] - names[0])[:5]]
-    return told or ["the files of scenes, or their addresses"]
+    return told or ["addresses of scenes"]

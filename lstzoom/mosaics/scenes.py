@@ -242,6 +242,12 @@ class Scene:
         return self.lst.grid
 
     @property
+    def stamp(self) -> str:
+        """What changes with the content of the layers."""
+        layers = (self.lst, self.uncertainty, self.qa)
+        return "|".join(f"{self.name} {self.href}" if one is None else one.stamp for one in layers)
+
+    @property
     def key(self) -> tuple[datetime, str, str]:
         """What scenes are ordered by: a mosaic does not depend on the order in which they are given."""
         return self.time, self.name, self.href

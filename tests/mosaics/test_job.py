@@ -104,6 +104,24 @@ def test_two_that_make_the_same_mosaic_do_not_meet(region: Path, tmp_path: Path)
     lstzoom.mosaic(region, output, crs="EPSG:32632", tile=128)
 
 
+def test_exit_codes_are_those_of_runs(region: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mosaic.zarr"
+    words = ("mosaic", tmp_path / "scenes", "-o", output, *SETTINGS, "-q")
+    (tmp_path / "scenes").mkdir()
+    files = sorted(region.glob("*.tif"))
+    for file in files:
+        (tmp_path / "scenes" / file.name).write_bytes(file.read_bytes())
+    with leased(Ledger.of(str(output)).store, 60):
+        assert called(*words)[0] == 5
+    broken = tmp_path / "scenes" / next(file.name for file in files if file.name.endswith("_uncertainty.tif"))
+    content = broken.read_bytes()
+    broken.write_bytes(content[:-100])
+    code, _, err = called(*words)
+    assert (code, "tiles failed" in err) == (4, True)
+    broken.write_bytes(content)
+    assert called(*words)[0] == 0
+
+
 def test_settings_of_a_mosaic_stand_in_the_job() -> None:
     job = parse_job(
         {

@@ -303,3 +303,24 @@ def test_scenes_in_two_zones_become_two_stores(tmp_path: Path) -> None:
         known = (cube["count"].values > 0)[0]
         assert known.sum() > 5000
         assert np.abs(cube.lst.values[0] - truth)[known].max() < 0.2
+
+
+def test_tiles_of_a_file_that_has_changed_are_made_again_and_no_others(tmp_path: Path) -> None:
+    simulate_region(tmp_path, RegionPlan(across=(1, 3), side=150, overlap=0.1, seed=1))
+    output = tmp_path / "m.zarr"
+    (first,) = lstzoom.mosaic(tmp_path, output, **SETTINGS, cog=tmp_path / "m.tif")
+    last = tmp_path / "lst_20230603T101500Z_uncertainty.tif"
+    values = rasterio.open(last)
+    with values as file:
+        stored, profile = file.read(1), file.profile
+    stored[stored < 65535] += 50
+    del profile["driver"], profile["interleave"]
+    with rasterio.open(last, "w", driver="GTiff", **profile) as file:
+        file.write(stored, 1)
+        file.scales = (0.01,)
+    (second,) = lstzoom.mosaic(tmp_path, output, **SETTINGS, cog=tmp_path / "m.tif")
+    assert 0 < second.tiles < first.tiles
+    (fresh,) = lstzoom.mosaic(tmp_path, tmp_path / "n.zarr", **SETTINGS, cog=tmp_path / "n.tif")
+    assert fresh.tiles == first.tiles
+    assert_same(output, tmp_path / "n.zarr")
+    assert (tmp_path / "m.tif").read_bytes() == (tmp_path / "n.tif").read_bytes()
