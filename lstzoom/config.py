@@ -55,7 +55,7 @@ class SampleConfig(_Settings):
         default=96, ge=16, le=1024, description="Side of a sampled patch of the scene, coarse pixels."
     )
     max_patches: int = Field(
-        default=64, ge=1, description="Patches visited in a run, shared by its scenes; at least one each."
+        default=32, ge=1, description="Patches visited in a run, shared by its scenes; at least one each."
     )
     levels: int = Field(default=32768, ge=256, description="Rows that train the level view.")
     details: int = Field(default=65536, ge=256, description="Rows that train the detail view.")
