@@ -127,9 +127,6 @@ class Outputs(Model):
     )
     zarr: bool = Field(default=True, description="A Zarr cube (time, y, x) for each grid.")
     cog: bool = Field(default=True, description="Cloud-optimised GeoTIFFs of every tile.")
-    scene_cog: bool = Field(
-        default=False, description="Cloud-optimised GeoTIFFs of every whole scene; needs zarr."
-    )
     stac: bool = Field(default=True, description="STAC items and a collection.")
     qa: bool = Field(default=True, description="Flags that tell where a value comes from.")
     uncertainty: bool = Field(
@@ -143,8 +140,6 @@ class Outputs(Model):
     def _something(self) -> Self:
         if not (self.zarr or self.cog):
             raise ValueError("nothing would be written: turn zarr or cog on")
-        if self.scene_cog and not self.zarr:
-            raise ValueError("scene_cog is made from the cube: turn zarr on")
         return self
 
 
