@@ -22,7 +22,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__, cli_bundle, cli_catalog, cli_doctor, cli_model, cli_report, cli_serve
+from lstzoom import (
+    __version__,
+    cli_bundle,
+    cli_catalog,
+    cli_doctor,
+    cli_job,
+    cli_model,
+    cli_mosaic,
+    cli_report,
+    cli_serve,
+)
 from lstzoom.cli_help import EXIT_CODES, Debug, Quiet, Verbose, epilog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.interrupts import check, heard_as_interrupt
@@ -774,7 +784,9 @@ cli_report.register(app, _session)
 cli_doctor.register(app, _session)
 cli_serve.register(app, _session)
 cli_catalog.register(catalog, job, _session)
+cli_job.register(app, _session)
 cli_model.register(app, _session, _inputs, _settings)
+cli_mosaic.register(app, _session, _progress, cli_job.EXIT_CODES)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")
 

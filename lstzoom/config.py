@@ -134,3 +134,51 @@ class SharpenConfig(_Settings):
         """Settings of the local windows for the kernels."""
         w = self.windows
         return LocalSettings(w.stride, w.extension, w.min_samples, self.local_trees.settings)
+
+
+class MosaicConfig(_Settings):
+    """Settings of `lstzoom.mosaic`: the grid, and how scenes are merged.
+
+    Examples
+    --------
+    >>> MosaicConfig(rule="latest").resolution
+    10.0
+    """
+
+    rule: Literal["mean", "median", "latest"] = Field(
+        default="mean",
+        description="How scenes are merged: 'mean' is feathered by the distance to edges and gaps and "
+        "weighted by inverse variance; 'latest' shows the edges of scenes.",
+    )
+    crs: str = Field(
+        default="EPSG:3035",
+        description="CRS of the mosaic: EPSG:3035 (Europe, equal area), EPSG:6933 (world, equal area), any "
+        "other, or 'utm' (the zones of the scenes, one mosaic each).",
+    )
+    resolution: float = Field(default=10.0, gt=0, description="Side of a pixel, units of the CRS.")
+    tile: int = Field(
+        default=2048,
+        ge=64,
+        le=8192,
+        description="Side of a tile in pixels; one tile is one task and one shard.",
+    )
+    period: Literal["all", "year", "month", "day"] = Field(
+        default="all",
+        description="Scenes that go into one mosaic: all, or those of each year, month or day (UTC).",
+    )
+    feather: float = Field(
+        default=1000.0,
+        ge=0,
+        le=100_000,
+        description="Width over which a scene fades to its edges and gaps, metres.",
+    )
+    scene_sd: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="Standard deviation by which scenes differ beside their uncertainty, kelvin; bounds how "
+        "far one scene can outweigh another.",
+    )
+    resampling: Literal["cubic", "bilinear", "nearest"] = Field(
+        default="cubic", description="How temperature is put on the grid, once for every scene."
+    )

@@ -50,6 +50,7 @@ __all__ = [
     "Encoding",
     "ZarrSink",
     "ZarrVariable",
+    "cog_bytes",
 ]
 
 logger = logging.getLogger(__name__)
@@ -200,13 +201,14 @@ class CogSink:
         target = _prepared(self.path, overwrite=self.overwrite)
         self._folder = _Aside(target)
         try:
-            self._dataset = self._open(self._folder.path / "blocks.tif")
+            self._dataset = self.open_draft(self._folder.path / "blocks.tif")
         except BaseException:
             self._discard()
             raise
         return self
 
-    def _open(self, path: Path) -> Any:  # noqa: ANN401
+    def open_draft(self, path: str | Path) -> Any:  # noqa: ANN401  (rasterio ships no types)
+        """Make the uncompressed tiled GeoTIFF that blocks are written to."""
         dataset = rasterio.open(
             path,
             "w",
@@ -279,13 +281,17 @@ class CogSink:
     def _finish(self) -> None:
         assert self._folder is not None  # noqa: S101  (set on entry)
         cog = self._folder.path / "cog.tif"
-        if self.encoding.overview == RADIANCE:
-            build_radiance(self._folder.path / "blocks.tif", self.encoding, COG_BLOCK)
-        # GDAL keeps overviews in a file of their own until it knows where they go: written once, read once.
-        with rasterio.Env(COG_TMP_COMPRESSION="NONE"):
-            rasterio.shutil.copy(self._folder.path / "blocks.tif", cog, **self._options())
+        self.convert(self._folder.path / "blocks.tif", cog)
         cog.replace(self.path)
         logger.info("wrote %s", self.path)
+
+    def convert(self, draft: str | Path, cog: str | Path) -> None:
+        """Make the COG of a complete draft."""
+        if self.encoding.overview == RADIANCE:
+            build_radiance(Path(draft), self.encoding, COG_BLOCK)
+        # GDAL keeps overviews in a file of their own until it knows where they go: written once, read once.
+        with rasterio.Env(COG_TMP_COMPRESSION="NONE"):
+            rasterio.shutil.copy(draft, cog, **self._options())
 
     def _options(self) -> dict[str, Any]:
         made = self.encoding.overview == RADIANCE
@@ -306,6 +312,45 @@ class CogSink:
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
+
+
+def cog_bytes(
+    values: NDArray[Any],
+    geobox: GeoBox,
+    encoding: Encoding = UINT16,
+    tags: Mapping[str, str] | None = None,
+    description: str = "LST",
+    units: str = "K",
+) -> bytes:
+    """Make a cloud-optimised GeoTIFF of one tile in memory, the same as a `CogSink` would write.
+
+    Parameters
+    ----------
+    values
+        Shape of the grid; kelvin with NaN where missing, or flags.
+    geobox, encoding, tags, description, units
+        As for `CogSink`.
+
+    Returns
+    -------
+    bytes
+        Content of the file; the same for the same arguments.
+
+    Raises
+    ------
+    InputError
+        If the shape is another than that of the grid.
+    EncodingError
+        If values do not fit the encoding.
+    """
+    require_shape(values, (slice(0, geobox.shape.y), slice(0, geobox.shape.x)))
+    sink = CogSink("tile.tif", geobox, encoding, tags or {}, description, units, num_threads=1)
+    # Files of GDAL's memory go with the one that they are beside of.
+    with rasterio.MemoryFile(filename="blocks.tif") as draft, rasterio.MemoryFile(filename="cog.tif") as cog:
+        with sink.open_draft(draft.name) as dataset:
+            dataset.write(encoding.encode(values), 1)
+        sink.convert(draft.name, cog.name)
+        return bytes(cog.read())
 
 
 @dataclass
