@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__, cli_bundle, cli_catalog, cli_model
+from lstzoom import __version__, cli_bundle, cli_catalog, cli_job, cli_model
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.interrupts import check, heard_as_interrupt
 
@@ -764,6 +764,7 @@ job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
 cli_bundle.register(catalog, _session)
 cli_bundle.register_product(app, _session, _EXIT_CODES)
 cli_catalog.register(catalog, job, _session)
+cli_job.register(app, _session)
 cli_model.register(app, _session, _inputs, _settings)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ from lstzoom.kernels.aggregate import area_mean_radiance
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lstzoom.write import Encoding
+    from lstzoom.encoding import Encoding
 
 _ROWS: Final = 1024
 
@@ -59,15 +58,8 @@ def _write_level(file: Any, target: Path, factor: int, encoding: Encoding, block
             stop = min(start + step, rows)
             top, bottom = start * factor, min(stop * factor, file.height)
             stored = file.read(1, window=Window(0, top, file.width, bottom - top))
-            mean = _mean(_decoded(stored, encoding), factor)
+            mean = _mean(encoding.decode(stored), factor)
             level.write(encoding.encode(mean), 1, window=Window(0, start, columns, stop - start))
-
-
-def _decoded(stored: NDArray[Any], encoding: Encoding) -> NDArray[np.float64]:
-    values = stored * encoding.scale + encoding.offset
-    if encoding.nodata is not None and not math.isnan(encoding.nodata):
-        values[stored == encoding.nodata] = np.nan
-    return np.asarray(values, np.float64)
 
 
 def _mean(values: NDArray[np.float64], factor: int) -> NDArray[np.float32]:

@@ -33,17 +33,19 @@ from lstzoom.account import (
 )
 from lstzoom.clusters import local_cluster
 from lstzoom.config import SharpenConfig
+from lstzoom.cube import result_variable
+from lstzoom.encoding import QA as QA_ENCODING
+from lstzoom.encoding import UINT16, Encoding
 from lstzoom.errors import ConfigError, InputError
 from lstzoom.halo import Block, blocks, is_lazy, ordered, run_block
 from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.quality import MEANINGS, QA
 from lstzoom.kernels.register import Shift
 from lstzoom.registration import align, attributes, computed, measure_scene, tell
-from lstzoom.sharpening import ATTRS, BlockFunction, sharpen_scene
+from lstzoom.sharpening import BlockFunction, sharpen_scene
 from lstzoom.train import SceneModel, train
 from lstzoom.workers import choose_threads, graphs_on_cluster, in_threads, on_cluster
-from lstzoom.write import QA as QA_ENCODING
-from lstzoom.write import UINT16, CogSink, Encoding, ZarrSink, ZarrVariable
+from lstzoom.write import CogSink, ZarrSink
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -515,10 +517,7 @@ def _require_distinct(targets: Targets) -> None:
 
 def _store(targets: Targets, grid: GeoBox, tile: int, names: Sequence[str]) -> ZarrSink:
     assert targets.zarr is not None  # noqa: S101  (asked before)
-    variables = {
-        name: ZarrVariable.of(QA_ENCODING if name == "qa" else targets.encoding, **ATTRS[name])
-        for name in names
-    }
+    variables = {name: result_variable(name, targets.encoding) for name in names}
     return ZarrSink(targets.zarr, grid, variables, tile, attrs=targets.tags, overwrite=targets.overwrite)
 
 
