@@ -102,7 +102,8 @@ def make_job(folder: Path, dates: int, workers: int) -> Path:
         "grid": {"tile": SIDE},
         "method": METHOD,
         "outputs": {"folder": "out", "zarr": True},
-        "cluster": {"workers": workers, "memory": "2GB"},
+        # GDAL's cache of blocks is full after a few scenes, so that what grows later is something else.
+        "cluster": {"workers": workers, "memory": "2GB", "environment": {"GDAL_CACHEMAX": "16"}},
     }
     job = folder / "job.yaml"
     job.write_text(yaml.safe_dump(fields))
