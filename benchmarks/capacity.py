@@ -158,9 +158,9 @@ def estimate(name: str, pixels: float, cores: int, rates: Rates) -> Estimate:
     start = rates.start_s if cores > 2 else 0.0
     rate = min(cores, tiles) / rates.tile_s
     gets, puts = rate * rates.gets, rate * rates.puts
-    asking = computing * max(gets / GETS, puts / PUTS)
+    asking = tiles * max(rates.gets / GETS, rates.puts / PUTS)
     schedulers = max(1, math.ceil(cores / rates.cores_of_a_scheduler))
-    prefixes = max(1, math.ceil(asking / computing))
+    prefixes = max(1, math.ceil(max(gets / GETS, puts / PUTS)))
     overlap = ((rates.side + 2 * rates.halo) / rates.side) ** 2
     shares = {"cores": computing, "scheduler": scheduling, "requests": asking, "start of workers": start}
     return Estimate(

@@ -7,6 +7,7 @@ packages that talk to a kind are optional and named when they are missing.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import signal
@@ -31,6 +32,8 @@ Kind = Literal["local", "address", "gateway", "kubernetes", "slurm"]
 # Blocks come and go by the hundred megabytes. Dask has workers give every freed page back at once, which
 # costs a third more time; what they hold is bounded by the blocks in flight either way.
 _WORKER_ENV: Final = {"MALLOC_TRIM_THRESHOLD_": str(256 << 20), "MALLOC_MMAP_THRESHOLD_": str(64 << 20)}
+# Of every worker; GDAL's own default is a share of the machine, however many workers are on it.
+_GDAL_CACHE_MB: Final = "256"
 _LEAST_MEMORY: Final = 2 << 30
 """Bytes below which a worker is not started on its own: libraries, a model, a tile and its halo."""
 _FOREIGN: Final = ("address", "gateway")
@@ -621,7 +624,8 @@ def _lifetime(walltime: str) -> list[str]:
 
 
 def _environment(settings: Cluster) -> dict[str, str]:
-    return _WORKER_ENV | settings.environment
+    cache = os.environ.get("GDAL_CACHEMAX", _GDAL_CACHE_MB)
+    return _WORKER_ENV | {"GDAL_CACHEMAX": cache} | settings.environment
 
 
 @contextmanager
