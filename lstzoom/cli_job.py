@@ -46,7 +46,71 @@ EXIT_CODES = (
 
 def register(app: typer.Typer, session: Session) -> None:
     """Add the commands to the app."""
+    _register_plan(app, session)
     _register_run(app, session)
+    _register_status(app, session)
+
+
+def _register_plan(app: typer.Typer, session: Session) -> None:
+    @app.command(epilog=EXIT_CODES)
+    def plan(
+        file: JobFile,
+        *,
+        into: Into = None,
+        workers: Annotated[
+            int | None, typer.Option(min=1, help="Workers to estimate the time for, beside 2, 16 and 128.")
+        ] = None,
+        picture: Annotated[
+            Path | None, typer.Option("--map", metavar="PNG", help="Draw scenes and tiles.")
+        ] = None,
+        as_json: AsJson = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
+        """Say what a job comes to: scenes, tiles, bytes, memory, time. No pixel is read."""
+        with session(verbose=verbose, debug=debug):
+            from lstzoom.errors import InputError
+            from lstzoom.jobs.overview import overview, overview_lines
+            from lstzoom.jobs.plan import make_plan
+            from lstzoom.sources.job import read_job
+
+            if picture is not None and not picture.absolute().parent.is_dir():
+                raise InputError(f"the folder of {str(picture)!r} does not exist; make it first")
+            found = make_plan(read_job(file))
+            told = overview(found, into, sorted({2, 16, 128, *([workers] if workers else [])}))
+            if picture is not None:
+                from lstzoom.jobs.picture import draw_plan
+
+                typer.echo(f"wrote {draw_plan(found, picture)}", err=True)
+            if as_json:
+                typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+                return
+            for line in overview_lines(told):
+                typer.echo(line)
+
+
+def _register_status(app: typer.Typer, session: Session) -> None:
+    @app.command(epilog=EXIT_CODES)
+    def status(
+        file: JobFile,
+        *,
+        into: Into = None,
+        as_json: AsJson = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
+        """Say how far a job is: done, failed, left, and who is at it."""
+        with session(verbose=verbose, debug=debug):
+            from lstzoom.jobs.overview import status_lines
+            from lstzoom.jobs.status import status_of
+            from lstzoom.sources.job import read_job
+
+            found = status_of(read_job(file), into)
+            if as_json:
+                typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+                return
+            for line in status_lines(found):
+                typer.echo(line)
 
 
 def _register_run(app: typer.Typer, session: Session) -> None:

@@ -283,10 +283,10 @@ def choose_chunk(
     fitting = [
         chunk
         for chunk in range(low, max(high, low) + 1, stride)
-        if memory is None or _needed(chunk, bands, ratio, halo, threads) <= memory
+        if memory is None or needed_bytes(chunk, bands, ratio, halo, threads) <= memory
     ]
     if not fitting:
-        least = _needed(low, bands, ratio, halo, threads) / 2**30
+        least = needed_bytes(low, bands, ratio, halo, threads) / 2**30
         raise ConfigError(
             f"{(memory or 0) / 2**30:.2g} GiB do not hold {threads} block(s) of {low} coarse pixels with "
             f"{bands} bands; about {least:.1f} GiB are needed: raise --memory, or take fewer bands"
@@ -302,7 +302,8 @@ def choose_chunk(
     return min(fitting, key=lambda chunk: (rounds(chunk), -chunk))
 
 
-def _needed(chunk: int, bands: int, ratio: int, halo: int, threads: int) -> float:
+def needed_bytes(chunk: int, bands: int, ratio: int, halo: int, threads: int = 1) -> float:
+    """Estimate the memory that a process needs for so many blocks at a time, from what was measured."""
     return _PROCESS_BYTES + threads * block_bytes(chunk, bands, ratio, halo)
 
 

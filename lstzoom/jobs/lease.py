@@ -14,14 +14,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
 from lstzoom.errors import StoreBusyError, StoreError
-from lstzoom.jobs.store import Store, as_json
+from lstzoom.jobs.store import ASIDE, Store, as_json
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +169,14 @@ def leased(store: Store, seconds: float) -> Iterator[Lease]:
         except StoreError as error:
             logger.warning("the lease could not be given back and expires in %g s: %s", seconds, error)
         keeper.join(seconds)
+        _tidy(store)
+
+
+def _tidy(store: Store) -> None:
+    """Remove the folder of what was written aside, if nothing is in it."""
+    if store.is_local:
+        with suppress(OSError):
+            (store.root / ASIDE).rmdir()
 
 
 def _me(seconds: float) -> Holder:

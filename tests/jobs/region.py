@@ -82,3 +82,29 @@ def write_fields(folder: Path, name: str = "job.yaml", **changes: Any) -> Path:
     path = folder / name
     path.write_text(yaml.safe_dump(fields(folder, **changes)))
     return path
+
+
+def pixels(out: Path) -> dict[str, bytes]:
+    """All that readers see of a store: cubes, COGs, items, models, collection; by name."""
+    kept = ("cubes/", "cogs/", "items/", "models/", "collection.json")
+    found = {}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        # Records of models tell how long they took.
+        if (
+            path.is_file()
+            and name.startswith(kept)
+            and not (name.startswith("models/") and name.endswith(".json"))
+        ):
+            found[name] = path.read_bytes()
+    return found
+
+
+def leftovers(out: Path) -> list[str]:
+    """What no finished run may leave: drafts, samples, the lease."""
+    names = [path.relative_to(out).as_posix() for path in out.rglob("*")]
+    return [
+        name for name in names
+        if name.startswith((".aside", "sample", "lease", "failed/"))
+        or name.endswith((".partial", ".new", ".tmp")) or Path(name).name.startswith(".")
+    ]  # fmt: skip
