@@ -44,7 +44,6 @@ _EXIT_CODES = (
     "that cannot be used, the message tells the remedy; 130 interrupted. Files appear under their "
     "final name only when they are complete."
 )
-_GDAL_CACHE_MB = "256"
 _SCORES = {
     "rmse": ("RMSE, K", ".3f"),
     "mae": ("mean absolute error, K", ".3f"),
@@ -157,7 +156,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 @contextmanager
 def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> Iterator[None]:
     """Set up logging and GDAL's memory, and turn errors into a message and an exit code."""
-    os.environ.setdefault("GDAL_CACHEMAX", _GDAL_CACHE_MB)
+    from lstzoom.machine import GDAL_CACHE_MB
+
+    os.environ.setdefault("GDAL_CACHEMAX", GDAL_CACHE_MB)
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     # Distributed sets up its own logging when it is imported, here and in the workers.

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lstzoom.errors import ClusterError, LstzoomError, import_extra
-from lstzoom.machine import usable_cores, usable_memory
+from lstzoom.machine import GDAL_CACHE_MB, usable_cores, usable_memory
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,6 @@ Kind = Literal["local", "address", "gateway", "kubernetes", "slurm"]
 # Blocks come and go by the hundred megabytes. Dask has workers give every freed page back at once, which
 # costs a third more time; what they hold is bounded by the blocks in flight either way.
 _WORKER_ENV: Final = {"MALLOC_TRIM_THRESHOLD_": str(256 << 20), "MALLOC_MMAP_THRESHOLD_": str(64 << 20)}
-# Of every worker; GDAL's own default is a share of the machine, however many workers are on it.
-_GDAL_CACHE_MB: Final = "256"
 _LEAST_MEMORY: Final = 2 << 30
 """Bytes below which a worker is not started on its own: libraries, a model, a tile and its halo."""
 _FOREIGN: Final = ("address", "gateway")
@@ -624,7 +622,7 @@ def _lifetime(walltime: str) -> list[str]:
 
 
 def _environment(settings: Cluster) -> dict[str, str]:
-    cache = os.environ.get("GDAL_CACHEMAX", _GDAL_CACHE_MB)
+    cache = os.environ.get("GDAL_CACHEMAX", GDAL_CACHE_MB)
     return _WORKER_ENV | {"GDAL_CACHEMAX": cache} | settings.environment
 
 
