@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from lstzoom.validate import ValidationReport
 
 OK, UNEXPECTED, USAGE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3, 130
-_GDAL_CACHE_MB = "256"
 _GARBAGE_AFTER = 100_000
 _SCORES = {
     "rmse": ("RMSE, K", ".3f"),
@@ -161,7 +160,9 @@ Workers = Annotated[
 @contextmanager
 def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> Iterator[None]:
     """Set up logging and GDAL's memory, and turn errors into a message and an exit code."""
-    os.environ.setdefault("GDAL_CACHEMAX", _GDAL_CACHE_MB)
+    from lstzoom.machine import GDAL_CACHE_MB
+
+    os.environ.setdefault("GDAL_CACHEMAX", GDAL_CACHE_MB)
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     # Distributed sets up its own logging when it is imported, here and in the workers.

@@ -7,6 +7,7 @@ packages that talk to a kind are optional and named when they are missing.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import signal
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lstzoom.errors import ClusterError, LstzoomError, import_extra
-from lstzoom.machine import usable_cores, usable_memory
+from lstzoom.machine import GDAL_CACHE_MB, usable_cores, usable_memory
 
 logger = logging.getLogger(__name__)
 
@@ -621,7 +622,8 @@ def _lifetime(walltime: str) -> list[str]:
 
 
 def _environment(settings: Cluster) -> dict[str, str]:
-    return _WORKER_ENV | settings.environment
+    cache = os.environ.get("GDAL_CACHEMAX", GDAL_CACHE_MB)
+    return _WORKER_ENV | {"GDAL_CACHEMAX": cache} | settings.environment
 
 
 @contextmanager

@@ -152,6 +152,16 @@ def test_a_job_of_slurm_leaves_before_its_time_limit() -> None:
         assert seconds - lifetime <= 420 or seconds > 7200
 
 
+def test_the_cache_of_gdal_is_no_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Cluster(kind="slurm", workers=1)
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    assert clusters._environment(settings)["GDAL_CACHEMAX"] == "256"
+    monkeypatch.setenv("GDAL_CACHEMAX", "100")
+    assert "export GDAL_CACHEMAX=100" in slurm_arguments(settings)["job_script_prologue"]
+    own = Cluster(environment={"GDAL_CACHEMAX": "50"})
+    assert clusters._environment(own)["GDAL_CACHEMAX"] == "50"
+
+
 def test_a_manifest_has_to_be_a_daskcluster(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     settings = Cluster(kind="kubernetes", workers=1, kubernetes=clusters.Kubernetes(manifest=str(path)))
