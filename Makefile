@@ -17,7 +17,7 @@ export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
 .PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large pydms notebooks docs \
-	constraints apt clean
+	constraints apt apt-cluster clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: make apt" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
-		--constraint constraints.txt --editable ".[dev,report]"
+		--constraint constraints.txt --editable ".[dev,report,gateway,kubernetes,slurm]"
 	@touch $@
 
 # Kernels are compiled once for their text; without this the first run would wait for it.
@@ -103,6 +103,10 @@ constraints: ## resolve constraints.txt anew (PYTHONS="python3.11 python3.12 pyt
 
 apt: ## install the system packages on Debian or Ubuntu (asks for root)
 	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes make python3 python3-pip python3-venv libexpat1
+
+apt-cluster: ## install SLURM and munge on Debian or Ubuntu, for the tests that run them (asks for root)
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends munge slurm-wlm systemd
 
 clean: ## delete caches and builds; keeps .venv (delete that folder to start over)
 	rm -rf build dist .import_linter_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -10,10 +10,12 @@ import logging
 import re
 import shlex
 import signal
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -364,27 +366,32 @@ def _gateway(settings: Cluster) -> Iterator[Any]:
     module = import_extra("dask_gateway", "gateway")
     given = settings.section
     assert isinstance(given, Gateway)  # noqa: S101  (the kind says so)
-    with ExitStack() as stack:
-        try:
-            gateway = stack.enter_context(
-                module.Gateway(address=given.address, proxy_address=given.proxy_address, auth=given.auth)
-            )
-            _check_options(given.options, sorted(gateway.cluster_options()))
-        except LstzoomError:
-            raise
-        except Exception as error:  # aiohttp's, the gateway's, and what comes of a wrong address
-            where = _shown(given.address or "the address of dask's settings")
-            raise ClusterError(
-                f"the gateway at {where} cannot be used: {_told(error)}; check "
-                "cluster.gateway.address and .auth"
-            ) from error
+    try:
+        # Closed when it is collected, and not before: see _KEPT.
+        gateway = module.Gateway(address=given.address, proxy_address=given.proxy_address, auth=given.auth)
+        _check_options(given.options, sorted(gateway.cluster_options()))
+    except LstzoomError:
+        raise
+    except Exception as error:  # aiohttp's, the gateway's, and what comes of a wrong address
+        where = _shown(given.address or "the address of dask's settings")
+        raise ClusterError(
+            f"the gateway at {where} cannot be used: {_told(error)}; check cluster.gateway.address and .auth"
+        ) from error
 
-        def start() -> Any:  # noqa: ANN401
-            if given.cluster is not None:
-                return gateway.connect(given.cluster, shutdown_on_close=False)
-            return gateway.new_cluster(shutdown_on_close=True, **given.options)
+    def start() -> Any:  # noqa: ANN401
+        if given.cluster is not None:
+            cluster = gateway.connect(given.cluster, shutdown_on_close=False)
+        else:
+            cluster = gateway.new_cluster(shutdown_on_close=True, **given.options)
+        _KEPT.append(cluster)
+        return cluster
 
-        yield stack.enter_context(_started(start, settings, running=given.cluster is not None))
+    with _started(start, settings, running=given.cluster is not None) as client:
+        yield client
+
+
+_KEPT: Final[list[Any]] = []
+"""Clusters of gateways: dask-gateway 2026.3 complains when one that was closed is collected."""
 
 
 def _check_options(given: Mapping[str, Any], known: list[str]) -> None:
@@ -463,6 +470,9 @@ def kubernetes_manifest(settings: Cluster) -> dict[str, Any]:
         worker_command=command,
         idle_timeout=given.idle_timeout,
     )
+    # dask-kubernetes 2026.3 still writes the command dask-scheduler, which dask no longer has.
+    container = made["spec"]["scheduler"]["spec"]["containers"][0]
+    container["args"] = ["dask", "scheduler", *container["args"][1:]]
     for part in ("scheduler", "worker"):
         pod = made["spec"][part]["spec"]
         if given.service_account is not None:
@@ -492,13 +502,67 @@ def _slurm(settings: Cluster) -> Iterator[Any]:
     given = settings.section
     assert isinstance(given, Slurm)  # noqa: S101  (the kind says so)
 
-    def start() -> Any:  # noqa: ANN401
-        if given.logs is not None:
-            Path(given.logs).mkdir(parents=True, exist_ok=True)
-        return module.SLURMCluster(**slurm_arguments(settings), security=True if given.tls else None)
+    with ExitStack() as stack:
+        security = stack.enter_context(_certificates(Path(given.logs or Path.home()))) if given.tls else None
 
-    with _started(start, settings, processes=True) as client:
-        yield client
+        def start() -> Any:  # noqa: ANN401
+            cluster = module.SLURMCluster(**slurm_arguments(settings), security=security)
+            try:
+                _check_submission(cluster.job_script())
+            except BaseException:
+                cluster.close()
+                raise
+            return cluster
+
+        yield stack.enter_context(_started(start, settings, processes=True))
+
+
+@contextmanager
+def _certificates(parent: Path) -> Iterator[Any]:
+    """Make certificates for this cluster alone, in a folder that the nodes see and only this user reads."""
+    from distributed.security import Security  # noqa: PLC0415  (slow to import)
+
+    import_extra("cryptography", "slurm")
+    made = Security.temporary()
+    parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".lstzoom-tls-", dir=parent.absolute()) as folder:
+        names = ["tls_ca_file", *(f"tls_{who}_{what}" for who in _ROLES for what in ("key", "cert"))]
+        for name in names:
+            path = Path(folder, f"{name}.pem")
+            path.touch(mode=0o600)
+            path.write_text(getattr(made, name))
+        yield Security(require_encryption=True, **{name: str(Path(folder, f"{name}.pem")) for name in names})
+
+
+_ROLES: Final = ("scheduler", "worker", "client")
+
+
+def _check_submission(script: str) -> None:
+    """Ask SLURM whether it would take the job; otherwise its reason would be lost in a log.
+
+    Parameters
+    ----------
+    script
+        As it is going to be submitted.
+
+    Raises
+    ------
+    ClusterError
+        With SLURM's reason.
+    """
+    try:
+        asked = subprocess.run(
+            ["sbatch", "--test-only"],  # noqa: S607  (where SLURM is installed is the site's matter)
+            input=script, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise ClusterError(
+            "there is no sbatch here; kind: slurm runs where jobs can be submitted, such as a login node"
+        ) from error
+    if asked.returncode != 0:
+        raise ClusterError(
+            f"SLURM refuses the job: {asked.stderr.strip()}; check the settings under cluster.slurm"
+        )
 
 
 _MEMORY_IN_JOBS: Final = 4_000_000_000
@@ -544,7 +608,6 @@ def slurm_arguments(settings: Cluster) -> dict[str, Any]:
         "job_extra_directives": None if given.directives is None else [*given.directives],
         "worker_extra_args": _lifetime(given.walltime),
         "scheduler_options": {"dashboard_address": settings.dashboard or None},
-        "shared_temp_directory": str(Path(given.logs or Path.home()).absolute()),
     }
 
 

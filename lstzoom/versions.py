@@ -14,12 +14,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from distributed import WorkerPlugin
+from distributed import Status, WorkerPlugin
 
 from lstzoom.errors import ClusterError
 
 _PACKAGES: Final = ("lstzoom", "numpy", "scikit-learn", "numba", "rasterio")
 _SHOWN: Final = 5
+_UP: Final = 2.0
+"""Seconds until a worker and its nanny have certainly met."""
 
 
 @cache
@@ -163,7 +165,7 @@ class SameVersions(WorkerPlugin):
         self.expected = dict(expected)
 
     def setup(self, worker: Any) -> None:  # noqa: ANN401
-        """Refuse to start.
+        """Compare, and leave if anything differs.
 
         Raises
         ------
@@ -172,4 +174,8 @@ class SameVersions(WorkerPlugin):
         """
         differing = _differing(self.expected, {worker.address: own_versions()})
         if differing:
+            # dask logs that a plugin failed and lets the worker work. So it takes no task from now on, and
+            # leaves with its nanny, which hears nothing before the worker is up.
+            worker.status = Status.closing_gracefully
+            worker.loop.call_later(_UP, worker.close, reason="other versions than the client")
             raise ClusterError(_message(differing, 1))

@@ -23,7 +23,7 @@ JOB: dict[str, Any] = {"catalog": {"name": "demo"}, "area": {"bbox": [1, 2, 3, 4
     [
         ({"kind": "lokal"}, "'local', 'address', 'gateway', 'kubernetes' or 'slurm'"),
         ({"wrokers": 2}, "cluster.wrokers: there is no such key; did you mean 'workers'"),
-        ({"kind": "slurm", "slurm": {"wall_time": "1"}}, "slurm.wall_time: there is no such key; did you mean 'walltime'"),
+        ({"kind": "slurm", "slurm": {"wall_time": "1"}}, "no such key; did you mean 'walltime'"),
         ({"adaptive": {"maximun": 3}}, "adaptive.maximun: there is no such key; did you mean 'maximum'"),
         ({"address": "tcp://a:1"}, "address belongs to kind: address"),
         ({"kind": "address"}, "address belongs to kind: address"),
