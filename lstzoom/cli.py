@@ -589,8 +589,6 @@ def sharpen(
             conservation_box=conservation_box,
         )
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
-        if trained is not None:
-            tags["LSTZOOM_MODEL"] = trained.content_hash
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
         others = [one for one in (mask, lst_uncertainty, model) if one]
         _require_other_than_inputs(targets, [*inputs.paths, *others])

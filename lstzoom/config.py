@@ -123,6 +123,13 @@ class SharpenConfig(_Settings):
         return self
 
     @property
+    def of_training(self) -> SharpenConfig:
+        """The same, with what only runs care about as by default: models do not depend on it."""
+        stride, usual = self.windows.stride, type(self).model_fields["chunk"].default
+        whole = -(-usual // stride) * stride
+        return self.model_copy(update={"chunk": whole, "outputs": (), "conservation_box": 1})
+
+    @property
     def local(self) -> LocalSettings:
         """Settings of the local windows for the kernels."""
         w = self.windows
