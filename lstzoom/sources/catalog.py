@@ -258,6 +258,9 @@ class Catalog(Model):
     pair: PairRule = PairRule()
     lst: LstLayer
     vnir: VnirLayers
+    metadata: Layer | None = Field(
+        default=None, description="File beside the rasters that tells encodings as constellr's bundles do."
+    )
     uncertainty: Layer | None = Field(default=None, description="Standard error of the LST, kelvin.")
     masks: tuple[MaskLayer, ...] = ()
 

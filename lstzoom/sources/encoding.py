@@ -165,6 +165,9 @@ def settle(told: Told, file: RasterSource | None, constants: Constants) -> Encod
     -------
     Encoding
     """
+    if file is not None and _is_float(file.dtype) and not _is_float(constants.dtype or "float32"):
+        # What is documented for whole numbers is not meant for a file that holds values as they are.
+        constants = constants.model_copy(update={"scale": None, "offset": None, "nodata": None})
     scale, offset, origin = _scale_and_offset(told, file, constants)
     nodata = told.nodata
     if nodata is None and file is not None:
@@ -183,6 +186,10 @@ def _scale_and_offset(
     if file is not None and (file.scale, file.offset) != (1.0, 0.0):
         return file.scale, file.offset, "file"
     return _or(constants.scale, 1.0), _or(constants.offset, 0.0), "catalog"
+
+
+def _is_float(dtype: str) -> bool:
+    return dtype.startswith("float")
 
 
 def _or(value: float | None, default: float) -> float:

@@ -33,6 +33,7 @@ from lstzoom.errors import ConfigError, InputError
 from lstzoom.grid import GridPair, describe_grid, grid_of, resolve_grids
 from lstzoom.inputs import MIN_COARSE
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
+from lstzoom.product.encoding import Variable
 from lstzoom.sources.area import Area, bounds_in
 from lstzoom.sources.catalog import (
     Access,
@@ -49,6 +50,7 @@ from lstzoom.sources.catalog import (
 from lstzoom.sources.encoding import find_asset, href_of, told_by, vnir_constants
 from lstzoom.sources.local import local_items
 from lstzoom.sources.masks import shrink, usable
+from lstzoom.sources.metadata import metadata_constants
 from lstzoom.sources.naming import nearest
 from lstzoom.sources.pair import Pair, Pairing, pair_rule, require_pairs
 from lstzoom.sources.reading import RemoteBand, Window, header, read, touches
@@ -295,7 +297,7 @@ def load_pair(
     source, options = open_catalog(catalog), masks or MaskOptions()
     _require_options(source, options, chunks)
     names = _bands_there(source, pair, chosen_bands(source, bands))
-    lst = _remote(pair.lst, source.lst, source.lst, "lst", "kelvin")
+    lst = _remote(pair.lst, source.lst, _constants(source, pair.lst, "ST", source.lst), "lst", "kelvin")
     factor = _factor(source, pair.lst, lst.grid)
     bands_of = [_bands(source, one, names) for one in pair.vnir]
     native = _cut(lst.grid, _bounds(lst.grid, area, [one[0].grid for one in bands_of]), factor)
@@ -460,7 +462,7 @@ def _remote(
     return RemoteBand(
         name=name, href=href, band=layer.band, grid=grid,
         told=told_by(item, key, layer.band, vnir),
-        constants=Constants(**{n: getattr(constants, n) for n in Constants.model_fields}),
+        constants=Constants(**_fields(constants)),
         access=access, kind=kind,
     )  # fmt: skip
 
@@ -474,13 +476,24 @@ def _access(asset: pystac.Asset, access: Access) -> Access:
     return access.model_copy(update={"requester_pays": True, "region": region})
 
 
+def _constants(source: Catalog, candidate: Candidate, variable: Variable, known: Constants) -> Constants:
+    """Return the encoding where neither item nor file tells: of the metadata beside, else as documented."""
+    documented = Constants(**_fields(known))
+    return metadata_constants(source, candidate.item, candidate.access, variable, documented)
+
+
+def _fields(constants: Constants) -> dict[str, Any]:
+    return {name: getattr(constants, name) for name in Constants.model_fields}
+
+
 def _bands(source: Catalog, candidate: Candidate, names: Names) -> tuple[RemoteBand, ...]:
     """Describe the reflectance bands of an item."""
+    group = source.vnir.model_copy(update=_fields(_constants(source, candidate, "SR", source.vnir)))
     return tuple(
         _remote(
             candidate,
             source.vnir.bands[name],
-            vnir_constants(candidate.item, source.vnir, name),
+            vnir_constants(candidate.item, group, name),
             name,
             "values",
             source.vnir,

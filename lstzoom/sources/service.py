@@ -51,7 +51,7 @@ def found_in(service: Service, area: BaseGeometry, interval: Interval, most: int
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     with _asking(service):
-        client = pystac_client.Client.open(service.url, stac_io=connection(service))
+        client = _client(service)
         for part in parts_within_180(area):
             for item in _items(client, service, part, interval, most):
                 found[str(item.get("collection")), str(item.get("id"))] = item
@@ -66,7 +66,7 @@ def _items(
     """Items of all pages of one search, checked against what the service says of their number."""
     search = client.search(
         collections=list(service.collections), intersects=to_geojson(part), datetime=to_stac(interval),
-        limit=_PAGE, max_items=None,
+        limit=_PAGE, max_items=None, method=_method(client),
     )  # fmt: skip
     count, fullest, told, last = 0, 0, None, 0
     seen: set[str] = set()
@@ -90,6 +90,12 @@ def _items(
         )
 
 
+def _method(client: pystac_client.Client) -> str:
+    """POST, which takes areas of any length, unless the service has links for searches, and GET alone."""
+    ways = {str(link.extra_fields.get("method", "GET")).upper() for link in client.get_links("search")}
+    return "GET" if ways == {"GET"} else "POST"
+
+
 def _matched(page: dict[str, Any]) -> int | None:
     """Return how many items the service says there are; None where it does not say."""
     context = page.get("context")
@@ -107,8 +113,7 @@ def _too_many(service: Service, interval: Interval, most: int) -> str:
 def collections_there(service: Service) -> list[str]:
     """Names of the collections that a service lists; empty where it does not."""
     try:
-        client = pystac_client.Client.open(service.url, stac_io=connection(service))
-        return [one.id for one in client.get_collections()]
+        return [one.id for one in _client(service).get_collections()]
     except (APIError, requests.RequestException, NotImplementedError, *_NO_STAC):
         return []
 
@@ -138,8 +143,8 @@ def _short(error: Exception) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
-def connection(service: Service) -> StacApiIO:
-    """Connect to a service, with the headers that its catalogue takes from the environment.
+def _client(service: Service) -> pystac_client.Client:
+    """Open a service, with the headers that its catalogue takes from the environment.
 
     Headers go to the host of the service alone: links to further pages, and redirections, may lead elsewhere.
     """
@@ -156,9 +161,10 @@ def connection(service: Service) -> StacApiIO:
             request.headers = {**(request.headers or {}), **headers}
         return request
 
-    made = StacApiIO(max_retries=again, timeout=_TIMEOUT, request_modifier=with_headers)
-    made.session.rebuild_auth = _without(headers, host, made.session)  # type: ignore[method-assign]
-    return made
+    io = StacApiIO(max_retries=again)
+    io.session.rebuild_auth = _without(headers, host, io.session)  # type: ignore[method-assign]
+    # Opening sets time-out and modifier of the connection, and takes those away that it is not given.
+    return pystac_client.Client.open(service.url, stac_io=io, timeout=_TIMEOUT, request_modifier=with_headers)
 
 
 def _without(headers: dict[str, str], host: str, session: requests.Session) -> Any:  # noqa: ANN401

@@ -38,7 +38,8 @@ _SCHEMES: Final = {
 }
 _SECRETS: Final = re.compile(
     r"(?i)([?&;](?:sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|access_token|key|apikey|awsaccesskeyid|"
-    r"expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id)=)[^&\s'\"]*"
+    r"expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id)=|\b(?:signature|credential)=)"
+    r"[^&\s'\",]*"
 )
 _HEADERS: Final = re.compile(
     r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?(?:bearer )?)"
@@ -226,7 +227,9 @@ class _Redaction(logging.Filter):
 
 
 _REDACTION: Final = _Redaction()
-_TALKATIVE: Final = ("rasterio", "pystac_client")
+_TALKATIVE: Final = (
+    "rasterio", "pystac_client", "urllib3", "requests", "fsspec", "s3fs", "botocore", "aiobotocore",
+)  # fmt: skip
 
 
 def keep_logs_clean() -> None:
