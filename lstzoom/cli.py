@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import signal
 import sys
 import time
 import traceback
@@ -24,6 +23,7 @@ import typer
 
 from lstzoom import __version__, cli_bundle, cli_catalog, cli_model
 from lstzoom.errors import ConfigError, InputError, LstzoomError
+from lstzoom.interrupts import check, heard_as_interrupt
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -162,9 +162,9 @@ def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False)
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     # Distributed sets up its own logging when it is imported, here and in the workers.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "error")
-    before = signal.signal(signal.SIGTERM, _interrupt) if _is_main_thread() else None
     try:
-        yield
+        with heard_as_interrupt():
+            yield
     except (typer.Exit, typer.BadParameter):
         raise
     except KeyboardInterrupt:
@@ -174,19 +174,6 @@ def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False)
     except Exception as error:  # noqa: BLE001  (the last resort: told in one line, or in full)
         told = f"unexpected {type(error).__name__}: {error}"
         _fail(told if debug else f"{told}; --debug shows where", UNEXPECTED, debug=debug)
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _is_main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int, *, debug: bool) -> None:
@@ -197,19 +184,24 @@ def _fail(message: str, code: int, *, debug: bool) -> None:
 
 
 @contextmanager
-def _progress(what: str, *, quiet: bool) -> Iterator[Progress | None]:
-    """Show a bar on a terminal, and a line for every tenth elsewhere."""
+def _progress(what: str, *, quiet: bool) -> Iterator[Progress]:
+    """Show a bar on a terminal, and a line for every tenth elsewhere; hear interrupts at every step."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     if quiet:
-        yield None
+        yield lambda _done, _total: check()
     elif console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+            def show(done: int, total: int) -> None:
+                check()
+                bar.update(task, completed=done, total=total)
+
+            yield show
     else:
         yield _lines(what)
 
@@ -219,6 +211,7 @@ def _lines(what: str) -> Callable[[int, int], None]:
 
     def show(done: int, total: int) -> None:
         nonlocal told
+        check()
         tenth = 10 * done // max(total, 1)
         if tenth > told:
             told = tenth
