@@ -787,7 +787,7 @@ cli_serve.register(app, _session)
 cli_catalog.register(catalog, job, _session)
 cli_job.register(app, _session)
 cli_model.register(app, _session, _inputs, _settings)
-cli_mosaic.register(app, _session, _progress, cli_job.EXIT_CODES)
+cli_mosaic.register(app, _session, _progress)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")
 

@@ -35,6 +35,7 @@ EndpointName = Annotated[
     str | None, typer.Option("--endpoint", help="STAC API of the catalogue; default its first.")
 ]
 Items = Annotated[Path | None, typer.Option(help="File with STAC items, in place of a search.")]
+Folder = Annotated[Path | None, typer.Option(help="Folder of the files, for catalogues of the kind local.")]
 Bands = Annotated[str | None, typer.Option(help="Reflectance bands, with commas; default the catalogue's.")]
 Window = Annotated[float | None, typer.Option("--window-days", min=0, help="Largest distance in time, days.")]
 Cloud = Annotated[
@@ -127,6 +128,7 @@ def _register_search(app: typer.Typer, session: Session) -> None:
         datetime: When = None,
         endpoint: EndpointName = None,
         items: Items = None,
+        folder: Folder = None,
         bands: Bands = None,
         window_days: Window = None,
         max_cloud: Cloud = None,
@@ -137,18 +139,16 @@ def _register_search(app: typer.Typer, session: Session) -> None:
     ) -> None:
         """Search a source; list pairs, and what cannot be used with the reason."""
         with session(quiet=quiet, verbose=verbose, debug=debug):
+            from lstzoom.sources.loading import find
             from lstzoom.sources.pair import make_pairs, pair_rule, require_pairs
-            from lstzoom.sources.search import examine
-            from lstzoom.sources.search import search as ask
 
-            options: dict[str, Any] = {"bands": _list(bands), "max_cloud": max_cloud}
             place = _area(bbox, area)
-            if items is not None:
-                found = examine(name, items, place, **options)
-            elif place is None or datetime is None:
+            if items is None and folder is None and not _is_local(name) and None in (place, datetime):
                 raise typer.BadParameter("give an area (--bbox or --area) and --datetime, or --items")
-            else:
-                found = ask(name, place, datetime, endpoint=endpoint, window_days=window_days, **options)
+            found = find(
+                name, place, datetime, endpoint=endpoint, items=items, folder=folder,
+                bands=_list(bands), max_cloud=max_cloud, window_days=window_days,
+            )  # fmt: skip
             rule = pair_rule(found, window_days=window_days)
             pairing = make_pairs(found, rule)
             if as_json:
@@ -231,6 +231,12 @@ def _area(bbox: str | None, file: Path | None) -> list[float] | Path | None:
         raise typer.BadParameter(f"{bbox!r} is not west,south,east,north", param_hint="--bbox") from error
 
 
+def _is_local(name: str) -> bool:
+    from lstzoom.sources.catalog import open_catalog
+
+    return open_catalog(name).source.kind != "stac"
+
+
 def _list(text: str | None) -> list[str] | None:
     if text is None:
         return None
@@ -275,6 +281,8 @@ def _mask_line(mask: MaskLayer) -> str:
     rejected = [flag.name for flag in mask.rejected()]
     others = [flag.name for flag in mask.flags if flag.name not in rejected]
     kept = f"; kept: {', '.join(others)}" if others else ""
+    if mask.unknown == "reject":
+        rejected.append("whatever else" if rejected else "whatever is not kept")
     return f"mask {mask.name} (on {mask.on}): rejects {', '.join(rejected) or 'nothing'}{kept}"
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lstzoom.cli_help import JOB_EXIT_CODES, AsJson, Debug, Quiet, Verbose, epilog
+
 if TYPE_CHECKING:
     from lstzoom.jobs.progress import Progress, Report
     from lstzoom.jobs.state import Options
@@ -32,16 +34,6 @@ OnFinish = Annotated[
 Performance = Annotated[
     Path | None, typer.Option("--performance-report", metavar="FILE", help="Write dask's report (HTML).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-EXIT_CODES = (
-    "Exit codes: 0 done, or nothing new; 1 unexpected error; 2 wrong usage; 3 job or data that cannot be "
-    "used, or a store of another job; 4 something failed for good, the rest is there; 5 another run holds "
-    "the store; 6 cluster or store were lost; 130 interrupted. The same command goes on where a run stopped."
-)
 
 
 def register(app: typer.Typer, session: Session) -> None:
@@ -52,7 +44,11 @@ def register(app: typer.Typer, session: Session) -> None:
 
 
 def _register_plan(app: typer.Typer, session: Session) -> None:
-    @app.command(epilog=EXIT_CODES)
+    @app.command(
+        epilog=epilog(
+            "lstzoom plan job.yaml", "lstzoom plan job.yaml --workers 64 --map plan.png", codes=JOB_EXIT_CODES
+        )
+    )
     def plan(
         file: JobFile,
         *,
@@ -64,11 +60,12 @@ def _register_plan(app: typer.Typer, session: Session) -> None:
             Path | None, typer.Option("--map", metavar="PNG", help="Draw scenes and tiles.")
         ] = None,
         as_json: AsJson = False,
+        quiet: Quiet = False,
         verbose: Verbose = False,
         debug: Debug = False,
     ) -> None:
         """Say what a job comes to: scenes, tiles, bytes, memory, time. No pixel is read."""
-        with session(verbose=verbose, debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.errors import InputError
             from lstzoom.jobs.overview import overview, overview_lines
             from lstzoom.jobs.plan import make_plan
@@ -90,17 +87,18 @@ def _register_plan(app: typer.Typer, session: Session) -> None:
 
 
 def _register_status(app: typer.Typer, session: Session) -> None:
-    @app.command(epilog=EXIT_CODES)
+    @app.command(epilog=epilog("lstzoom status job.yaml", codes=JOB_EXIT_CODES))
     def status(
         file: JobFile,
         *,
         into: Into = None,
         as_json: AsJson = False,
+        quiet: Quiet = False,
         verbose: Verbose = False,
         debug: Debug = False,
     ) -> None:
         """Say how far a job is: done, failed, left, and who is at it."""
-        with session(verbose=verbose, debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.jobs.overview import status_lines
             from lstzoom.jobs.status import status_of
             from lstzoom.sources.job import read_job
@@ -114,7 +112,13 @@ def _register_status(app: typer.Typer, session: Session) -> None:
 
 
 def _register_run(app: typer.Typer, session: Session) -> None:
-    @app.command(epilog=EXIT_CODES)
+    @app.command(
+        epilog=epilog(
+            "lstzoom run job.yaml",
+            "lstzoom run job.yaml --since last --on-finish summary.json",
+            codes=JOB_EXIT_CODES,
+        )
+    )
     def run(
         file: JobFile,
         *,
@@ -137,7 +141,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
             options = Options(into=into, since_last=since is not None, performance=performance)
             _run(file, options, on_finish, as_json=as_json, quiet=quiet)
 
-    @app.command(epilog=EXIT_CODES)
+    @app.command(epilog=epilog("lstzoom retry job.yaml --failed", codes=JOB_EXIT_CODES))
     def retry(
         file: JobFile,
         *,

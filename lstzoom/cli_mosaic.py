@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lstzoom.cli_help import JOB_EXIT_CODES, Debug, Quiet, Verbose, epilog
 from lstzoom.errors import ClusterError, ConfigError, JobError, LstzoomError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
@@ -28,10 +29,16 @@ _CODES: dict[type[LstzoomError], int] = {StoreBusyError: 5, JobError: 4, Cluster
 """Exit codes, the narrower errors first; those of `lstzoom run`."""
 
 
-def register(app: typer.Typer, session: Session, progress: Callable[..., Any], epilog: str) -> None:
+def register(app: typer.Typer, session: Session, progress: Callable[..., Any]) -> None:
     """Add the command to an app."""
 
-    @app.command(epilog=epilog)
+    @app.command(
+        epilog=epilog(
+            "lstzoom mosaic job.yaml --cog mosaic.tif",
+            "lstzoom mosaic out/ -o mosaic.zarr --rule latest --crs EPSG:6933 --plan",
+            codes=JOB_EXIT_CODES,
+        )
+    )
     def mosaic(
         results: Annotated[
             list[str],
@@ -105,9 +112,9 @@ def register(app: typer.Typer, session: Session, progress: Callable[..., Any], e
             bool, typer.Option("--overwrite", help="Replace a mosaic of other scenes or settings.")
         ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
-        verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every tile.")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
     ) -> None:
         """Merge results into one mosaic; run again, it goes on where it stopped."""
         with session(quiet=quiet, verbose=verbose, debug=debug):

@@ -111,6 +111,9 @@ class RasterSource:
     fingerprint
         Size, time of change and inode of a local file: keys of dask, and what is kept open, change with
         the file.
+    driver
+        GDAL's driver that opens the file; empty for any. What others name is opened with one, because some
+        formats name further files, as a VRT does.
     """
 
     path: str
@@ -125,6 +128,7 @@ class RasterSource:
     south_up: bool = False
     masked: bool = False
     fingerprint: str = ""
+    driver: str = ""
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         """Return what tells this band from another, the same in every process."""
@@ -148,7 +152,11 @@ def _grid_token(grid: GeoBox) -> tuple[object, ...]:
 
 
 def describe(
-    path: str | Path, *, nodata: float | None = None, codes: bool = False
+    path: str | Path,
+    *,
+    nodata: float | None = None,
+    codes: bool = False,
+    driver: str = "",
 ) -> tuple[RasterSource, ...]:
     """Read the header of a file.
 
@@ -161,6 +169,8 @@ def describe(
     codes
         The bands are masks of codes: the fourth of four bytes, which GDAL calls alpha unless told
         otherwise, is one of them.
+    driver
+        GDAL's driver that opens the file; by default any.
 
     Returns
     -------
@@ -175,24 +185,27 @@ def describe(
         If it has no CRS, or is rotated or sheared.
     """
     address = str(path)
-    with _opened(address) as dataset:
+    with _opened(address, driver) as dataset:
         geobox, south_up = _geobox_of(dataset, address)
         return tuple(
-            _source(dataset, address, band, geobox, south_up=south_up, nodata=nodata, codes=codes)
+            replace(
+                _source(dataset, address, band, geobox, south_up=south_up, nodata=nodata, codes=codes),
+                driver=driver,
+            )
             for band in dataset.indexes
             if codes or dataset.colorinterp[band - 1] is not ColorInterp.alpha
         )
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    with _open(path) as dataset:
+def _opened(path: str, driver: str) -> Iterator[Any]:
+    with _open(path, driver) as dataset:
         yield dataset
 
 
-def _open(path: str) -> Any:  # noqa: ANN401
+def _open(path: str, driver: str = "") -> Any:  # noqa: ANN401
     try:
-        return rasterio.open(path)
+        return rasterio.open(path, driver=driver or None)
     except RasterioError as error:
         raise InputError(
             f"cannot open the raster {shown(path)!r}: {shown(str(error))}; check the path, the format and, "
@@ -223,14 +236,14 @@ class _Files:
         os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        self._files: OrderedDict[tuple[str, str], _OpenFile] = OrderedDict()
+        self._files: OrderedDict[tuple[str, str, str], _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
 
     @contextmanager
     def borrow(self, source: RasterSource) -> Iterator[Any]:
         """Give the dataset of a source to this thread alone."""
         while True:
-            file = self._get(source.path, source.fingerprint)
+            file = self._get(source.path, source.fingerprint, source.driver)
             with file.lock:
                 # Another thread may have closed it in favour of its own files.
                 if not file.dataset.closed:
@@ -242,12 +255,13 @@ class _Files:
                         raise
                     return
 
-    def _get(self, path: str, fingerprint: str) -> _OpenFile:
+    def _get(self, path: str, fingerprint: str, driver: str) -> _OpenFile:
+        key = path, fingerprint, driver
         with self._lock:
-            file = self._files.pop((path, fingerprint), None)
+            file = self._files.pop(key, None)
             if file is None or file.dataset.closed:
-                file = _OpenFile(_open(path))
-            self._files[path, fingerprint] = file
+                file = _OpenFile(_open(path, driver))
+            self._files[key] = file
             surplus = [self._files.popitem(last=False)[1] for _ in range(len(self._files) - self._limit)]
         for one in surplus:
             with one.lock:

@@ -57,6 +57,8 @@ _CELSIUS_NAMES: Final = frozenset({"c", "°c", "degc", "celsius", "degree_celsiu
 # Pixels this much finer than the target are averaged; the same limit as in `lstzoom.raster`.
 _FINER: Final = 1.5
 _ALIGNED: Final = 0.01
+# Rows or columns of a raster: GDAL counts them in 31 bits.
+_LARGEST: Final = 2**31 - 1
 
 
 # Writing
@@ -423,23 +425,46 @@ def told_grid(asset: Mapping[str, Any], item: Mapping[str, Any]) -> GeoBox | Non
     -------
     GeoBox or None
         North-up; None where CRS, shape or transform (or bounds) are not told.
+
+    Raises
+    ------
+    GridMismatchError
+        If they are told and cannot be those of a grid.
     """
     crs = _told_crs(asset) or _told_crs(item)
     shape = asset.get("proj:shape") or item.get("proj:shape")
-    # Bounds of the item belong to the shape of the item.
+    # Bounds and transform of the item belong to the shape of the item.
     owner = asset if asset.get("proj:shape") else item
     transform = asset.get("proj:transform") or owner.get("proj:transform")
+    if owner is item and transform and list(transform) != list(item.get("proj:transform") or transform):
+        return None
     if not crs or not shape or not (transform or owner.get("proj:bbox")):
         return None
-    rows, columns = (int(size) for size in shape)
+    rows, columns = _told_shape(shape)
     if transform:
         affine = Affine(*transform[:6])
     else:
         left, bottom, right, top = owner["proj:bbox"]
         affine = Affine((right - left) / columns, 0, left, 0, (bottom - top) / rows, top)
+    if not all(map(math.isfinite, affine)) or affine.a <= 0 or affine.e == 0:
+        raise GridMismatchError(
+            f"{list(affine)[:6]} is no transform of a grid: six finite numbers are needed, and pixels that "
+            "run from west to east"
+        )
     if affine.e > 0:
         affine = Affine(affine.a, affine.b, affine.c, affine.d, -affine.e, affine.f + affine.e * rows)
     return GeoBox((rows, columns), affine, crs)
+
+
+def _told_shape(shape: Any) -> tuple[int, int]:  # noqa: ANN401  (items may hold anything)
+    """Rows and columns that an item tells."""
+    if (
+        not isinstance(shape, list | tuple)
+        or len(shape) != 2
+        or not all(isinstance(size, int | float) and 1 <= size <= _LARGEST for size in shape)
+    ):
+        raise GridMismatchError(f"{shape!r} is no shape of a grid: rows and columns are needed")
+    return int(shape[0]), int(shape[1])
 
 
 def _told_crs(fields: Mapping[str, Any]) -> str | int | None:

@@ -167,6 +167,11 @@ class Access(Model):
     token_env: str | None = Field(
         default=None, description="Environment variable with a bearer token; ~/.netrc is read in any case."
     )
+    allow: Names | None = Field(
+        default=None,
+        description="Beginnings of addresses, and folders, that may be read; by default everything of items "
+        "that are given, and addresses of networks of items that a service on another machine lists.",
+    )
     retries: int = Field(default=5, ge=0, le=20, description="How often a failed request is repeated.")
 
     @model_validator(mode="after")
@@ -215,9 +220,14 @@ class PairRule(Model):
 
 
 class LocalFiles(Model):
-    """Files in a folder, described without STAC."""
+    """Files in a folder, or listed one by one, described without STAC."""
 
     folder: str = Field(default=".", description="Folder, relative to this file.")
+    files: Names = Field(
+        default=(),
+        description="Files in place of those that the pattern finds: paths, relative to the folder, or "
+        "addresses (https://, s3://).",
+    )
     pattern: str = Field(default="*.tif*", description="Files that are looked at; ** for folders below.")
     group: str | None = Field(
         default=None,
@@ -248,6 +258,9 @@ class Catalog(Model):
     pair: PairRule = PairRule()
     lst: LstLayer
     vnir: VnirLayers
+    metadata: Layer | None = Field(
+        default=None, description="File beside the rasters that tells encodings as constellr's bundles do."
+    )
     uncertainty: Layer | None = Field(default=None, description="Standard error of the LST, kelvin.")
     masks: tuple[MaskLayer, ...] = ()
 
@@ -275,7 +288,7 @@ class Catalog(Model):
             If there is none of that name.
         """
         if not self.endpoints:
-            raise ConfigError(f"the catalog {self.name!r} names no STAC API to search: pass items")
+            raise ConfigError(f"the catalog {self.name!r} names no STAC API to search: {self._instead()}")
         if name is None:
             return next(iter(self.endpoints.values()))
         if name not in self.endpoints:
@@ -283,6 +296,11 @@ class Catalog(Model):
                 f"the catalog {self.name!r} has no endpoint {name!r}{nearest(name, list(self.endpoints))}"
             )
         return self.endpoints[name]
+
+    def _instead(self) -> str:
+        if self.source.kind == "simulated":
+            return f"its scene is simulated, see `lstzoom demo` or lstzoom.load({self.name!r})"
+        return "give the folder of its files" if self.source.kind == "local" else "give STAC items"
 
     def mask(self, name: str) -> MaskLayer:
         """Return a mask by its name."""

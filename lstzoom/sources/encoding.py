@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ import pystac
 from lstzoom import stac
 from lstzoom.errors import UnitsError
 from lstzoom.raster import RasterSource
-from lstzoom.sources.catalog import BaselineOffset, Constants, Layer, VnirLayers
+from lstzoom.sources.catalog import Access, BaselineOffset, Constants, Layer, VnirLayers
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,23 @@ def file_name(href: str) -> str:
     return urlsplit(href).path.rpartition("/")[2]
 
 
+def href_of(asset: pystac.Asset, access: Access) -> str:
+    """Address of an asset: absolute, or the alternate one that the catalogue wants."""
+    others = asset.extra_fields.get("alternate")
+    other = others.get(access.alternate or "") if isinstance(others, Mapping) else None
+    href = other.get("href") if isinstance(other, Mapping) else None
+    if href:
+        return str(href)
+    # Files that were fetched after their item: pystac would look for the path at the host of the item.
+    if asset.href.startswith("/") and _may_be_here(access) and Path(asset.href).exists():
+        return asset.href
+    return str(asset.get_absolute_href() or asset.href)
+
+
+def _may_be_here(access: Access) -> bool:
+    return access.allow is None or any(one.startswith(("/", "file:")) for one in access.allow)
+
+
 def told_by(item: pystac.Item, key: str, band: int = 1, vnir: VnirLayers | None = None) -> Told:
     """Read the encoding of a band from an item of any version of STAC and of the raster extension.
 
@@ -105,7 +123,7 @@ def told_by(item: pystac.Item, key: str, band: int = 1, vnir: VnirLayers | None 
         scale=_number(fields, "raster:scale", "scale"),
         offset=_number(fields, "raster:offset", "offset"),
         nodata=_number(fields, "nodata", "raster:nodata"),
-        unit=fields.get("unit") or fields.get("raster:unit") or None,
+        unit=_text(fields, "unit", "raster:unit"),
         offset_applied=vnir is not None and _is_offset_void(item, vnir),
     )
 
@@ -127,6 +145,10 @@ def _number(fields: Mapping[str, Any], *names: str) -> float | None:
     return None
 
 
+def _text(fields: Mapping[str, Any], *names: str) -> str | None:
+    return next((told for name in names if isinstance(told := fields.get(name), str) and told), None)
+
+
 def settle(told: Told, file: RasterSource | None, constants: Constants) -> Encoding:
     """Decide on an encoding.
 
@@ -143,6 +165,9 @@ def settle(told: Told, file: RasterSource | None, constants: Constants) -> Encod
     -------
     Encoding
     """
+    if file is not None and _is_float(file.dtype) and not _is_float(constants.dtype or "float32"):
+        # What is documented for whole numbers is not meant for a file that holds values as they are.
+        constants = constants.model_copy(update={"scale": None, "offset": None, "nodata": None})
     scale, offset, origin = _scale_and_offset(told, file, constants)
     nodata = told.nodata
     if nodata is None and file is not None:
@@ -161,6 +186,10 @@ def _scale_and_offset(
     if file is not None and (file.scale, file.offset) != (1.0, 0.0):
         return file.scale, file.offset, "file"
     return _or(constants.scale, 1.0), _or(constants.offset, 0.0), "catalog"
+
+
+def _is_float(dtype: str) -> bool:
+    return dtype.startswith("float")
 
 
 def _or(value: float | None, default: float) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +34,7 @@ from lstzoom.errors import ConfigError, InputError
 from lstzoom.grid import GridPair, describe_grid, grid_of, resolve_grids
 from lstzoom.inputs import MIN_COARSE
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
+from lstzoom.product.encoding import Variable
 from lstzoom.sources.area import Area, bounds_in
 from lstzoom.sources.catalog import (
     Access,
@@ -47,13 +48,14 @@ from lstzoom.sources.catalog import (
     VnirLayers,
     open_catalog,
 )
-from lstzoom.sources.encoding import find_asset, told_by, vnir_constants
+from lstzoom.sources.encoding import find_asset, href_of, told_by, vnir_constants
 from lstzoom.sources.local import local_items
 from lstzoom.sources.masks import shrink, usable
+from lstzoom.sources.metadata import metadata_constants
 from lstzoom.sources.naming import nearest
 from lstzoom.sources.pair import Pair, Pairing, pair_rule, require_pairs
 from lstzoom.sources.reading import RemoteBand, Window, header, read, touches
-from lstzoom.sources.search import Candidate, Found, Unusable, chosen_bands, examine, search
+from lstzoom.sources.search import Candidate, Found, Items, Unusable, chosen_bands, examine, search
 from lstzoom.sources.times import When
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ class SharpenInputs(TypedDict):
     vnir: xr.DataArray
     lst: xr.DataArray
     valid: xr.DataArray
+    lst_uncertainty: xr.DataArray | None
     config: SharpenConfig
 
 
@@ -166,12 +169,19 @@ class LoadedPair:
         config
             Settings; by default the defaults. What the thermal instrument resolves is filled in where it is
             more than a pixel of the LST and the settings leave it open.
+
+        Notes
+        -----
+        The uncertainty of the LST goes with them, but to the published method, which states none.
         """
         settings = config or SharpenConfig()
         native = float(self.attrs["lst_native_resolution_m"])
         if settings.native_resolution is None and native > abs(grid_of(self.lst).affine.a):
             settings = settings.model_copy(update={"native_resolution": native})
-        return SharpenInputs(vnir=self.vnir, lst=self.lst, valid=self.valid, config=settings)
+        return SharpenInputs(
+            vnir=self.vnir, lst=self.lst, valid=self.valid,
+            lst_uncertainty=self.uncertainty if settings.method == "calibrated" else None, config=settings,
+        )  # fmt: skip
 
 
 def load(
@@ -180,7 +190,7 @@ def load(
     datetime: When | None = None,
     *,
     endpoint: str | None = None,
-    items: Iterable[pystac.Item] | str | Path | None = None,
+    items: Items | None = None,
     folder: str | Path | None = None,
     lst_item: str | None = None,
     bands: Sequence[str] | None = None,
@@ -190,6 +200,7 @@ def load(
     masks: MaskOptions | None = None,
     ratio: int | None = None,
     chunks: int = DEFAULT_CHUNK,
+    allow: Sequence[str] | None = None,
 ) -> LoadedPair:
     """Search a source, pair LST with reflectance, and load the pair lazily.
 
@@ -206,7 +217,7 @@ def load(
     endpoint
         Name of the endpoint in the catalogue; default the first.
     items
-        STAC items, or a file of them, in place of a search.
+        STAC items (objects or JSON), or a file of them, in place of a search.
     folder
         Folder of the files, for catalogues of the kind ``local``.
     lst_item
@@ -221,6 +232,10 @@ def load(
         Fine pixels along a coarse one; default from the grids.
     chunks
         Coarse pixels along a chunk.
+    allow
+        Beginnings of addresses, and folders, that may be read, such as ``("s3://usgs-landsat/", "/data")``;
+        symbolic links are followed first. By default items that are given may have everything read, and items
+        that a service on another machine lists, addresses of networks.
 
     Returns
     -------
@@ -246,7 +261,7 @@ def load(
         return load_simulated(source, bands, chunks)
     found, pairing = find_pairs(
         source, area, datetime, endpoint=endpoint, items=items, folder=folder, bands=bands,
-        window_days=window_days, max_cloud=max_cloud, min_coverage=min_coverage,
+        window_days=window_days, max_cloud=max_cloud, min_coverage=min_coverage, allow=allow,
     )  # fmt: skip
     pair = _chosen(pairing, lst_item)
     loaded = load_pair(source, pair, area=found.area, bands=bands, masks=masks, ratio=ratio, chunks=chunks)
@@ -259,12 +274,13 @@ def find_pairs(
     datetime: When | None = None,
     *,
     endpoint: str | None = None,
-    items: Iterable[pystac.Item] | str | Path | None = None,
+    items: Items | None = None,
     folder: str | Path | None = None,
     bands: Sequence[str] | None = None,
     window_days: float | None = None,
     max_cloud: float | None = None,
     min_coverage: float | None = None,
+    allow: Sequence[str] | None = None,
 ) -> tuple[Found, Pairing]:
     """Search a source and pair all of it; arguments and errors as for `load`.
 
@@ -276,27 +292,40 @@ def find_pairs(
         At least one pair.
     """
     source = open_catalog(catalog)
-    found = _found(source, area, datetime, endpoint, items, folder, bands, max_cloud, window_days)
+    found = find(
+        source, area, datetime, endpoint=endpoint, items=items, folder=folder, bands=bands,
+        max_cloud=max_cloud, window_days=window_days, allow=allow,
+    )  # fmt: skip
     rule = pair_rule(found, window_days=window_days, min_coverage=min_coverage)
     return found, require_pairs(found, rule)
 
 
-def _found(
-    source: Catalog,
-    area: Area | None,
-    datetime: When | None,
-    endpoint: str | None,
-    items: Iterable[pystac.Item] | str | Path | None,
-    folder: str | Path | None,
-    bands: Sequence[str] | None,
-    max_cloud: float | None,
-    window_days: float | None,
+def find(
+    catalog: str | Path | Catalog,
+    area: Area | None = None,
+    datetime: When | None = None,
+    *,
+    endpoint: str | None = None,
+    items: Items | None = None,
+    folder: str | Path | None = None,
+    bands: Sequence[str] | None = None,
+    max_cloud: float | None = None,
+    window_days: float | None = None,
+    allow: Sequence[str] | None = None,
 ) -> Found:
-    """Candidates: of items that are given, of files, or of a search."""
+    """Find candidates as `load` does, whose arguments these are: of items, of files, or of a search.
+
+    Raises
+    ------
+    InputError
+        If nothing is found, or what a search needs is not given.
+    """
+    source = open_catalog(catalog)
     if items is None and source.source.kind == "local":
         items = local_items(source, folder)
     if items is not None:
-        return examine(source, items, area, bands=bands, max_cloud=max_cloud)
+        return examine(source, items, area, bands=bands, max_cloud=max_cloud, allow=allow)
+    source.endpoint(endpoint)
     if area is None or datetime is None:
         raise InputError(
             f"the source {source.name!r} is searched: give an area and a datetime, for example "
@@ -304,7 +333,7 @@ def _found(
         )
     return search(
         source, area, datetime,
-        endpoint=endpoint, bands=bands, max_cloud=max_cloud, window_days=window_days,
+        endpoint=endpoint, bands=bands, max_cloud=max_cloud, window_days=window_days, allow=allow,
     )  # fmt: skip
 
 
@@ -336,7 +365,7 @@ def load_pair(
     source, options = open_catalog(catalog), masks or MaskOptions()
     _require_options(source, options, chunks)
     names = _bands_there(source, pair, chosen_bands(source, bands))
-    lst = _remote(pair.lst, source.lst, source.lst, "lst", "kelvin")
+    lst = _remote(pair.lst, source.lst, _constants(source, pair.lst, "ST", source.lst), "lst", "kelvin")
     factor = _factor(source, pair.lst, lst.grid)
     bands_of = [_bands(source, one, names) for one in pair.vnir]
     native = _cut(lst.grid, _bounds(lst.grid, area, [one[0].grid for one in bands_of]), factor)
@@ -504,23 +533,16 @@ def _remote(
     if key is None:
         raise InputError(f"the item {item.id!r} has no asset for {name!r}; it has {', '.join(item.assets)}")
     asset = item.assets[key]
-    href, access = _href(asset, candidate), _access(asset, candidate.access)
+    href, access = href_of(asset, candidate.access), _access(asset, candidate.access)
     grid = stac.told_grid(asset.extra_fields, item.properties)
     if grid is None:
         grid = header(href, access, layer.band).geobox
     return RemoteBand(
         name=name, href=href, band=layer.band, grid=grid,
         told=told_by(item, key, layer.band, vnir),
-        constants=Constants(**{n: getattr(constants, n) for n in Constants.model_fields}),
+        constants=Constants(**_fields(constants)),
         access=access, kind=kind,
     )  # fmt: skip
-
-
-def _href(asset: pystac.Asset, candidate: Candidate) -> str:
-    """Address of an asset: absolute, or the alternate one that the catalogue wants."""
-    wanted = candidate.access.alternate
-    other = (asset.extra_fields.get("alternate") or {}).get(wanted or "", {})
-    return str(other.get("href") or asset.get_absolute_href() or asset.href)
 
 
 def _access(asset: pystac.Asset, access: Access) -> Access:
@@ -532,13 +554,24 @@ def _access(asset: pystac.Asset, access: Access) -> Access:
     return access.model_copy(update={"requester_pays": True, "region": region})
 
 
+def _constants(source: Catalog, candidate: Candidate, variable: Variable, known: Constants) -> Constants:
+    """Return the encoding where neither item nor file tells: of the metadata beside, else as documented."""
+    documented = Constants(**_fields(known))
+    return metadata_constants(source, candidate.item, candidate.access, variable, documented)
+
+
+def _fields(constants: Constants) -> dict[str, Any]:
+    return {name: getattr(constants, name) for name in Constants.model_fields}
+
+
 def _bands(source: Catalog, candidate: Candidate, names: Names) -> tuple[RemoteBand, ...]:
     """Describe the reflectance bands of an item."""
+    group = source.vnir.model_copy(update=_fields(_constants(source, candidate, "SR", source.vnir)))
     return tuple(
         _remote(
             candidate,
             source.vnir.bands[name],
-            vnir_constants(candidate.item, source.vnir, name),
+            vnir_constants(candidate.item, group, name),
             name,
             "values",
             source.vnir,

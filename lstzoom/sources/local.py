@@ -10,9 +10,15 @@ from pathlib import Path
 
 import pystac
 
-from lstzoom import raster, stac
+from lstzoom import stac
 from lstzoom.errors import ConfigError, InputError
-from lstzoom.sources.catalog import Catalog, Layer, LocalFiles
+from lstzoom.sources.catalog import Access, Catalog, Layer, LocalFiles
+from lstzoom.sources.encoding import file_name
+from lstzoom.sources.reading import bands
+from lstzoom.sources.signing import is_remote
+
+# What GDAL and lstzoom put beside a raster.
+_BESIDE = (".aux.xml", ".ovr", ".msk", ".part", ".json", ".xml", ".txt", ".prj", ".tfw")
 
 
 def local_items(catalog: Catalog, folder: str | Path | None = None) -> list[pystac.Item]:
@@ -23,7 +29,7 @@ def local_items(catalog: Catalog, folder: str | Path | None = None) -> list[pyst
     catalog
         With a table ``[local]``.
     folder
-        In place of the catalog's own.
+        In place of the catalog's own folder, or of its list of files.
 
     Returns
     -------
@@ -33,28 +39,63 @@ def local_items(catalog: Catalog, folder: str | Path | None = None) -> list[pyst
     Raises
     ------
     InputError
-        If the folder does not exist or holds no file of any layer, or a time cannot be read.
+        If the folder does not exist or holds no file of any layer, two files of an acquisition could be one
+        layer, or a time cannot be read.
     """
     files = catalog.local or LocalFiles()
-    root = Path(folder if folder is not None else files.folder).expanduser().resolve()
-    if not root.is_dir():
-        raise InputError(f"there is no folder {str(root)!r}; give folder=, or local.folder in the catalogue")
+    root, places = _places(files, folder)
     layers = list(_layers(catalog))
-    groups: dict[str, list[Path]] = {}
+    groups: dict[str, list[str]] = {}
     times: dict[str, datetime] = {}
-    paths = sorted(path for path in root.glob(files.pattern) if path.is_file())
-    for path in paths:
-        if any(_matches(path, layer) for layer in layers):
-            name, when = _acquisition(path, root, files)
-            groups.setdefault(name, []).append(path)
+    for place in places:
+        if any(_matches(place, layer) for layer in layers):
+            name, when = _acquisition(file_name(place), root.name, files)
+            groups.setdefault(name, []).append(place)
             times.setdefault(name, when)
     if not groups:
-        there = ", ".join(path.name for path in paths[:8]) or "nothing"
+        there = ", ".join(file_name(place) for place in places[:8]) or "nothing"
         raise InputError(
             f"no file in {str(root)!r} is named as the catalogue {catalog.name!r} expects (pattern "
             f"{files.pattern!r}; hrefs of its layers); there is {there}"
         )
-    return [_item(name, members, times[name]) for name, members in groups.items()]
+    for name, members in groups.items():
+        _require_one_each(name, members, layers)
+    return [_item(name, members, times[name], catalog.access) for name, members in groups.items()]
+
+
+def _places(files: LocalFiles, folder: str | Path | None) -> tuple[Path, list[str]]:
+    """Folder, and paths or addresses of all files that are looked at."""
+    root = Path(folder if folder is not None else files.folder).expanduser().resolve()
+    if not root.is_dir():
+        raise InputError(f"there is no folder {str(root)!r}; give folder=, or local.folder in the catalogue")
+    if files.files and folder is None:
+        listed = [one if is_remote(one) else str(root / Path(one).expanduser()) for one in files.files]
+        absent = [one for one in listed if not is_remote(one) and not Path(one).is_file()]
+        if absent:
+            raise InputError(f"there is no file {absent[0]!r}, which local.files in the catalogue names")
+        return root, listed
+    paths = sorted(path for path in root.glob(files.pattern) if path.is_file())
+    return root, [str(path) for path in paths if not _is_beside(path.name)]
+
+
+def _is_beside(name: str) -> bool:
+    """Tell whether a file belongs to another one, or is being written."""
+    return name.startswith(".") or name.lower().endswith(_BESIDE)
+
+
+def _require_one_each(name: str, places: list[str], layers: list[Layer]) -> None:
+    """Refuse to choose between two files for one layer."""
+    for layer in layers:
+        for pattern in layer.hrefs:
+            fitting = [place for place in places if _fits(place, pattern)]
+            if len(fitting) > 1:
+                raise InputError(
+                    f"{len(fitting)} files of the acquisition {name!r} fit {pattern!r}: {fitting[0]!r} and "
+                    f"{fitting[1]!r}; tell acquisitions apart with local.group, or narrow local.pattern or "
+                    "hrefs"
+                )
+            if fitting:
+                break
 
 
 def _layers(catalog: Catalog) -> Iterator[Layer]:
@@ -65,22 +106,26 @@ def _layers(catalog: Catalog) -> Iterator[Layer]:
         yield catalog.uncertainty
 
 
-def _matches(path: Path, layer: Layer) -> bool:
-    return any(fnmatch.fnmatchcase(path.name.lower(), pattern.lower()) for pattern in layer.hrefs)
+def _matches(place: str, layer: Layer) -> bool:
+    return any(_fits(place, pattern) for pattern in layer.hrefs)
 
 
-def _acquisition(path: Path, root: Path, files: LocalFiles) -> tuple[str, datetime]:
+def _fits(place: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(file_name(place).lower(), pattern.lower())
+
+
+def _acquisition(name: str, folder: str, files: LocalFiles) -> tuple[str, datetime]:
     """Name and time of the acquisition that a file belongs to."""
     fixed = _read_time(files.datetime, None) if files.datetime else None
     if files.group is None:
-        return root.name, fixed or datetime(1970, 1, 1, tzinfo=UTC)
+        return folder, fixed or datetime(1970, 1, 1, tzinfo=UTC)
     try:
-        found = re.search(files.group, path.name)
+        found = re.search(files.group, name)
     except re.error as error:
         raise ConfigError(f"local.group {files.group!r} is no regular expression: {error}") from error
     if found is None or "id" not in found.groupdict():
         raise InputError(
-            f"local.group {files.group!r} does not match the file {path.name!r} with a part (?P<id>...); "
+            f"local.group {files.group!r} does not match the file {name!r} with a part (?P<id>...); "
             "correct it, or narrow local.pattern"
         )
     told = found.groupdict().get("datetime")
@@ -97,10 +142,10 @@ def _read_time(text: str, pattern: str | None) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _item(name: str, paths: list[Path], when: datetime) -> pystac.Item:
-    heads = {path.stem if _alone(path, paths) else path.name: raster.describe(path) for path in paths}
+def _item(name: str, places: list[str], when: datetime, access: Access) -> pystac.Item:
+    stems = [Path(file_name(place)).stem for place in places]
+    heads = {
+        file_name(place) if stems.count(stem) > 1 else stem: bands(place, access)
+        for place, stem in zip(places, stems, strict=True)
+    }
     return stac.item_of(name, when, heads)
-
-
-def _alone(path: Path, paths: list[Path]) -> bool:
-    return sum(other.stem == path.stem for other in paths) == 1

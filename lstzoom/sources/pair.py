@@ -25,6 +25,10 @@ _ONE_PASS: Final = timedelta(minutes=15)
 _SLIVER: Final = 1e-3
 # Rounding of coordinates must not fail a scene that covers all of itself.
 _ROUNDING: Final = 1e-6
+# When a product was made: by its own word, else by that of the catalogue. ISO 8601 sorts as text.
+_PROCESSED: Final = (
+    "s2:generation_time", "landsat:product_generated", "processing:datetime", "created", "updated",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +197,9 @@ def _pair(
     lst: Candidate, group: Sequence[Candidate], area: BaseGeometry, plane: CRS, rule: PairRule
 ) -> Pair | None:
     """Take of a pass what adds area, the largest part first; of equal parts the newest version."""
-    parts = [(on_plane(one.footprint, plane) & area, one) for one in group]
-    parts.sort(key=lambda part: (-round(part[0].area / area.area, 3), _newest_first(part[1])))
+    newest = sorted(sorted(group, key=lambda one: one.item.id), key=_processed, reverse=True)
+    parts = [(on_plane(one.footprint, plane) & area, one) for one in newest]
+    parts.sort(key=lambda part: -round(part[0].area / area.area, 3))
     taken: list[Candidate] = []
     shares: list[float] = []
     covered: BaseGeometry = shapely.Polygon()
@@ -213,9 +218,10 @@ def _pair(
     return Pair(lst, tuple(taken), days, coverage, cloud, _cost(days, cloud, coverage, rule))
 
 
-def _newest_first(one: Candidate) -> tuple[float, str]:
-    made = one.item.common_metadata.created or one.item.common_metadata.updated
-    return (-made.timestamp() if made is not None else 0.0, one.item.id)
+def _processed(one: Candidate) -> str:
+    """When a product was processed, as text that sorts; empty where it is not told."""
+    told = one.item.properties
+    return next((told[name] for name in _PROCESSED if isinstance(told.get(name), str)), "")
 
 
 def _cost(days: float, cloud: float | None, coverage: float, rule: PairRule) -> float:

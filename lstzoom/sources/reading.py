@@ -21,6 +21,7 @@ from rasterio.session import DummySession
 from lstzoom.errors import GridMismatchError, InputError, LstzoomError
 from lstzoom.grid import coincide, describe_grid
 from lstzoom.raster import LazyStack, RasterSource, Resampling, describe
+from lstzoom.sources.allowed import driver_of, require_allowed
 from lstzoom.sources.catalog import Access, Constants
 from lstzoom.sources.encoding import Told, settle, to_kelvin
 from lstzoom.sources.signing import (
@@ -80,6 +81,7 @@ class RemoteBand:
 def _reached(href: str, access: Access) -> Iterator[str]:
     """Sign an address, configure GDAL, and keep secrets out of what goes wrong."""
     keep_logs_clean()
+    require_allowed(href, access.allow)
     try:
         path = gdal_path(sign(href, access))
         # GDAL finds credentials itself: rasterio would make a session of boto3 for every read.
@@ -101,8 +103,19 @@ def header(href: str, access: Access, band: int = 1) -> RasterSource:
     InputError
         If it cannot be opened or has no such band.
     """
+    return _band(bands(href, access), band, href)
+
+
+def bands(href: str, access: Access) -> tuple[RasterSource, ...]:
+    """Read the header of a file, all bands; no pixel. ``path`` of each is the address, not signed.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
+    """
     with _reached(href, access) as path:
-        return _band(describe(path), band, href)
+        return tuple(replace(one, path=href) for one in describe(path, driver=driver_of(href, access.allow)))
 
 
 def _band(found: Sequence[RasterSource], band: int, href: str) -> RasterSource:
@@ -146,7 +159,7 @@ def read(
     if not touches(band.grid, grid, window):
         return np.full(shape, np.nan, np.float32)
     with _reached(band.href, band.access) as path:
-        source = _band(describe(path), band.band, band.href)
+        source = _band(describe(path, driver=driver_of(band.href, band.access.allow)), band.band, band.href)
         _require_told_grid(source, band)
         stack = LazyStack((_encoded(source, band),), grid, resampling)
         values: NDArray[np.float32] = stack[0, window[0], window[1]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,26 +13,26 @@ from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import pystac
-import pystac_client
-import requests
-from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
-from urllib3.util.retry import Retry
 
 from lstzoom import stac
-from lstzoom.errors import InputError
-from lstzoom.sources.area import Area, as_area, footprint, parts_within_180, to_geojson
+from lstzoom.errors import InputError, LstzoomError
+from lstzoom.grid import is_sheared
+from lstzoom.sources.allowed import NETWORK, is_here, require_allowed
+from lstzoom.sources.area import Area, as_area, footprint
 from lstzoom.sources.catalog import Access, Catalog, Layer, MaskLayer, Names, Service, open_catalog
-from lstzoom.sources.encoding import find_asset
+from lstzoom.sources.encoding import find_asset, href_of, told_by
 from lstzoom.sources.naming import nearest
-from lstzoom.sources.signing import keep_logs_clean, redact
+from lstzoom.sources.service import collections_there, found_in
+from lstzoom.sources.signing import redact, signs
 from lstzoom.sources.times import Interval, When, as_interval, to_stac, widened
+from lstzoom.types import YX
 
 logger = logging.getLogger(__name__)
 
 Side: TypeAlias = Literal["lst", "vnir"]
-_PAGE: Final = 100
+Items: TypeAlias = pystac.Item | Iterable[pystac.Item | Mapping[str, Any]] | str | Path
+"""Items, as objects or as JSON, or a file of them."""
 _SHOWN: Final = 8
 _WORDS: Final[Mapping[str, str]] = {"lst": "LST", "vnir": "reflectance"}
 
@@ -74,15 +74,25 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """An item that was found and cannot be used, with the reason."""
+    """An item that was found and cannot be used, with the reason.
+
+    Attributes
+    ----------
+    item
+        Its id.
+    side
+        What it was looked at as; None if it is no item that could be looked at.
+    reason
+        Why not.
+    """
 
     item: str
-    side: Side
+    side: Side | None
     reason: str
 
     def __str__(self) -> str:
         """Say it in one line."""
-        return f"{self.item} as {_WORDS[self.side]}: {self.reason}"
+        return f"{self.item}{f' as {_WORDS[self.side]}' if self.side else ''}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,7 @@ class Found:
 
     def reasons(self, side: Side | None = None) -> str:
         """List what cannot be used and why, some of it."""
-        lines = [str(one) for one in self.unusable if side in (None, one.side)]
+        lines = [str(one) for one in self.unusable if side is None or one.side in (None, side)]
         more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         return "\n".join(f"  {line}" for line in [*lines[:_SHOWN], *more])
 
@@ -128,6 +138,7 @@ def search(
     window_days: float | None = None,
     max_cloud: float | None = None,
     max_items: int = 2000,
+    allow: Sequence[str] | None = None,
 ) -> Found:
     """Search the STAC APIs of a source.
 
@@ -147,6 +158,8 @@ def search(
         In place of those of the catalog's ``[pair]``.
     max_items
         More items than this are an error: none is dropped.
+    allow
+        Beginnings of addresses, and folders, that may be read, in place of those of the catalog.
 
     Returns
     -------
@@ -161,32 +174,34 @@ def search(
     place, interval = as_area(area), as_interval(datetime)
     where = source.endpoint(endpoint)
     days = source.pair.window_days if window_days is None else window_days
-    lst = _items_of(where.lst, place, interval, max_items)
+    bad: list[Unusable] = []
+    lst = _items_of(where.lst, place, interval, max_items, bad)
     given: dict[Side, list[tuple[pystac.Item, Access]]] = {"lst": lst, "vnir": lst}
     asked = _asked(where.lst, place, interval)
     if where.vnir is not None:
         wide = widened(interval, days)
         if lst:
-            given["vnir"] = _items_of(where.vnir, place, wide, max_items)
+            given["vnir"] = _items_of(where.vnir, place, wide, max_items, bad)
         asked += f"; {_asked(where.vnir, place, wide)}"
-    if not lst:
+    if not lst and not bad:
         raise InputError(_nothing(source, where.lst, asked))
-    return _examined(source, given, asked, place, bands, max_cloud)
+    return _examined(source, _only(given, allow), asked, place, bands, max_cloud, bad)
 
 
 def examine(
     catalog: str | Path | Catalog,
-    items: Iterable[pystac.Item] | str | Path,
+    items: Items,
     area: Area | None = None,
     *,
     bands: Sequence[str] | None = None,
     max_cloud: float | None = None,
+    allow: Sequence[str] | None = None,
 ) -> Found:
     """Look at items that are there already, as `search` does with those it finds.
 
     Parameters
     ----------
-    catalog, bands, max_cloud
+    catalog, bands, max_cloud, allow
         As in `search`.
     items
         Items, or a file with an item, an item collection, a collection, or a recorded search response.
@@ -194,85 +209,142 @@ def examine(
         Area of interest; default everything.
     """
     source = open_catalog(catalog)
-    listed = read_items(items) if isinstance(items, str | Path) else list(items)
-    if not listed:
+    bad: list[Unusable] = []
+    if isinstance(items, pystac.Item):
+        items = [items]
+    listed = _readable(items, bad) if isinstance(items, str | Path) else _parsed(list(items), bad)
+    if not listed and not bad:
         raise InputError("there is no STAC item; give those of LST and reflectance")
     pairs = [(item, access_of(source, item)) for item in listed]
     place = None if area is None else as_area(area)
-    return _examined(source, {"lst": pairs, "vnir": pairs}, f"{len(listed)} items", place, bands, max_cloud)
+    given: dict[Side, list[tuple[pystac.Item, Access]]] = {"lst": pairs, "vnir": pairs}
+    return _examined(source, _only(given, allow), f"{len(listed)} items", place, bands, max_cloud, bad)
+
+
+def _only(
+    given: dict[Side, list[tuple[pystac.Item, Access]]], allow: Sequence[str] | None
+) -> dict[Side, list[tuple[pystac.Item, Access]]]:
+    """Narrow what may be read of all items; both sides of one list stay one list."""
+    if allow is None:
+        return given
+    narrow = {"allow": tuple(allow)}
+    lst = [(item, access.model_copy(update=narrow)) for item, access in given["lst"]]
+    if given["vnir"] is given["lst"]:
+        return {"lst": lst, "vnir": lst}
+    return {"lst": lst, "vnir": [(item, one.model_copy(update=narrow)) for item, one in given["vnir"]]}
 
 
 def access_of(source: Catalog, item: pystac.Item) -> Access:
-    """Access of an item's files: that of the catalog's service which its links name, else the default."""
+    """Access of an item's files: that of the catalog's service which its links name, else the default.
+
+    Items that have lost their links are known by their files, where the service signs those of a host.
+    """
+    services = [
+        service
+        for endpoint in source.endpoints.values()
+        for service in (endpoint.lst, endpoint.vnir)
+        if service is not None
+    ]
     # The target as it stands: asking for the href would fetch the root of the catalogue.
-    hosts = {urlsplit(link.get_target_str() or "").hostname for link in item.links} - {None}
-    for endpoint in source.endpoints.values():
-        for service in (endpoint.lst, endpoint.vnir):
-            known = service is not None and urlsplit(service.url).hostname in hosts
-            if known and service is not None and item.collection_id in {None, *service.collections}:
-                return service.access
+    hosts = {_host(link.get_target_str()) for link in item.links} - {None}
+    here = [service for service in services if _host(service.url) in hosts]
+    # A collection may have been renamed since; then the services of the host have to agree.
+    named = [one for one in here if item.collection_id in {None, *one.collections}]
+    ways = {repr(one.access): one.access for one in named[:1] or here}
+    if len(ways) == 1:
+        return next(iter(ways.values()))
+    for service in services:
+        if any(signs(service.access, asset.href) for asset in item.assets.values()):
+            return service.access
     return source.access
 
 
+def _host(address: object) -> str | None:
+    try:
+        return urlsplit(str(address or "")).hostname
+    except ValueError:  # an address such as http://[
+        return None
+
+
 def read_items(path: str | Path) -> list[pystac.Item]:
-    """Read the items of a file: item, item collection, collection or search response."""
+    """Read the items of a file: item, item collection, collection or search response.
+
+    Raises
+    ------
+    InputError
+        If it holds no items, or one that cannot be read.
+    """
+    bad: list[Unusable] = []
+    found = _readable(path, bad)
+    if bad:
+        raise InputError(f"{str(path)!r} holds items that cannot be read: {bad[0]}")
+    return found
+
+
+def _readable(path: str | Path, bad: list[Unusable]) -> list[pystac.Item]:
+    """Items of a file; those that are none are told in ``bad``."""
     file = Path(path)
     file = file / "collection.json" if file.is_dir() else file
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         found = found.get("response", found) if "type" not in found else found
         kind = found.get("type")
-        if kind == "FeatureCollection":
-            return [_item(one, file) for one in found["features"]]
-        if kind == "Feature":
-            return [_item(found, file)]
+        if kind in {"FeatureCollection", "Feature"}:
+            features = found["features"] if kind == "FeatureCollection" else [found]
+            return _parsed(list(features), bad, file)
         return list(pystac.Catalog.from_file(str(file)).get_items(recursive=True))
-    except (OSError, ValueError, KeyError, AttributeError, pystac.STACError, pystac.STACTypeError) as error:
-        raise InputError(f"{str(path)!r} holds no STAC items that can be read: {error}") from error
+    except LstzoomError:
+        raise
+    except Exception as error:  # pystac raises what it stumbles upon
+        raise InputError(f"{str(path)!r} holds no STAC items that can be read: {_said(error)}") from error
 
 
-def _item(fields: dict[str, Any], file: Path) -> pystac.Item:
-    item = pystac.Item.from_dict(fields)
-    if item.get_self_href() is None or not item.get_self_href().startswith(("http", "s3")):  # type: ignore[union-attr]
-        item.set_self_href(str(file.resolve()))
-    return item
+def _parsed(features: Sequence[Any], bad: list[Unusable], file: Path | None = None) -> list[pystac.Item]:
+    """Items of what a file or a service gives; what is none is told in ``bad``."""
+    good = []
+    for number, fields in enumerate(features, 1):
+        try:
+            item = fields if isinstance(fields, pystac.Item) else pystac.Item.from_dict(fields)
+            _require_item(item)
+            if file is not None and not (item.get_self_href() or "").startswith(("http", "s3")):
+                item.set_self_href(str(file.resolve()))
+            good.append(item)
+        except Exception as error:  # noqa: BLE001  (pystac raises what it stumbles upon)
+            told = fields.get("id") if isinstance(fields, Mapping) else None
+            name = redact(str(told))[:100] if told else f"item {number}"
+            bad.append(Unusable(name, None, f"it is no STAC item that can be read: {_said(error)}"))
+    return good
+
+
+def _require_item(item: pystac.Item) -> None:
+    """Refuse what pystac lets pass: texts and lists that are none."""
+    name: object = item.id
+    if not isinstance(name, str) or not name:
+        raise ValueError("it has no id")
+    for key, asset in item.assets.items():
+        href: object = asset.href
+        if not isinstance(href, str) or not href:
+            raise ValueError(f"the asset {key!r} has no href")
+        if not isinstance(asset.roles, list | tuple | None):
+            raise ValueError(f"the roles of the asset {key!r} are {type(asset.roles).__name__}")  # noqa: TRY004
+        urlsplit(href)
+
+
+def _said(error: Exception) -> str:
+    """Say what is wrong, in one line and without secrets."""
+    text = " ".join(redact(str(error)).split())
+    kind = type(error).__name__
+    return (f"{kind}: {text}" if text and not text.startswith(kind) else text or kind)[:300]
 
 
 def _items_of(
-    service: Service, area: BaseGeometry, interval: Interval, most: int
+    service: Service, area: BaseGeometry, interval: Interval, most: int, bad: list[Unusable]
 ) -> list[tuple[pystac.Item, Access]]:
     """Items of a service in an area and interval, all pages; each once."""
-    found: dict[tuple[str | None, str], pystac.Item] = {}
-    try:
-        client = pystac_client.Client.open(service.url, stac_io=_io(service))
-        for part in parts_within_180(area):
-            for item in client.search(
-                collections=list(service.collections), intersects=to_geojson(part),
-                datetime=to_stac(interval), limit=_PAGE, max_items=most + 1,
-            ).items():  # fmt: skip
-                found[item.collection_id, item.id] = item
-                if len(found) > most:
-                    raise InputError(
-                        f"more than {most} items in {service.collections} at {service.url} for "
-                        f"{to_stac(interval)}; narrow area or time, or raise max_items"
-                    )
-    except (APIError, requests.RequestException, pystac.STACError, pystac.STACTypeError) as error:
-        raise InputError(
-            f"the STAC API {service.url} cannot be searched: "
-            f"{redact(str(error))[:500] or type(error).__name__}; check the address in the "
-            "catalogue, the network, and the access"
-        ) from error
-    return [(item, service.access) for item in found.values()]
-
-
-def _io(service: Service) -> StacApiIO:
-    keep_logs_clean()
-    headers = {name: os.environ[key] for name, key in service.headers_env.items() if os.environ.get(key)}
-    again = Retry(
-        total=service.access.retries, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None, raise_on_status=False,
-    )  # fmt: skip
-    return StacApiIO(headers=headers, max_retries=again, timeout=60)
+    access = service.access
+    if access.allow is None and not is_here(service.url):
+        access = access.model_copy(update={"allow": NETWORK})
+    return [(item, access) for item in _parsed(found_in(service, area, interval, most), bad)]
 
 
 def _asked(service: Service, area: BaseGeometry, interval: Interval) -> str:
@@ -290,11 +362,7 @@ def _nothing(source: Catalog, service: Service, asked: str) -> str:
 
 def _collections_hint(service: Service) -> str:
     """Say which collections are not there, where the service lists them."""
-    try:
-        client = pystac_client.Client.open(service.url, stac_io=_io(service))
-        there = [one.id for one in client.get_collections()]
-    except (APIError, requests.RequestException, pystac.STACError, pystac.STACTypeError, NotImplementedError):
-        return ""
+    there = collections_there(service)
     absent = [name for name in service.collections if name not in there]
     if len(absent) < len(service.collections) or not there:
         return ""
@@ -308,6 +376,7 @@ def _examined(
     area: BaseGeometry | None,
     bands: Sequence[str] | None,
     max_cloud: float | None,
+    unread: Sequence[Unusable] = (),
 ) -> Found:
     wanted = chosen_bands(source, bands)
     most = source.pair.max_cloud if max_cloud is None else max_cloud
@@ -323,7 +392,8 @@ def _examined(
     if given["lst"] is given["vnir"] and source.pair.window_days > 0:
         # Of two sensors in one list, each needs to serve its own side only.
         serving = {one.item.id for side in good.values() for one in side}
-        bad = [one for one in bad if one.item not in serving or not good[one.side]]
+        bad = [one for one in bad if one.item not in serving or (one.side and not good[one.side])]
+    bad = [*unread, *bad]
     for one in bad:
         logger.info("not used: %s", one)
     lst, vnir = (tuple(sorted(side, key=lambda c: (c.when, c.item.id))) for side in good.values())
@@ -347,20 +417,46 @@ def look_at(
     source: Catalog, item: pystac.Item, side: Side, access: Access, bands: Names, max_cloud: float
 ) -> Candidate | Unusable:
     """Decide whether an item can be used, and why not."""
-    when = item.datetime or item.common_metadata.start_datetime
-    place = footprint(item.geometry, item.bbox)
-    cloud = item.properties.get("eo:cloud_cover")
-    reason = _missing(source, item, side, bands) or _wrong_grid(source, item, side)
+    try:
+        return _looked_at(source, item, side, access, bands, max_cloud)
+    except Exception as error:  # noqa: BLE001  (fields of an item may hold anything)
+        return Unusable(item.id, side, f"it cannot be understood: {_said(error)}")
+
+
+def _looked_at(
+    source: Catalog, item: pystac.Item, side: Side, access: Access, bands: Names, max_cloud: float
+) -> Candidate | Unusable:
+    when, place, cloud = _time_of(item), footprint(item.geometry, item.bbox), _cloud_of(item)
+    reason = _missing(source, item, side, bands) or _wrong(source, item, side, access, bands)
     if not reason and when is None:
         reason = "it has no datetime"
     if not reason and place is None:
         reason = "it has neither geometry nor bbox"
-    if not reason and cloud is not None and float(cloud) > max_cloud:
-        reason = f"cloud cover {float(cloud):.3g} % is above max_cloud {max_cloud:g} %"
+    if not reason and cloud is not None and cloud > max_cloud:
+        reason = f"cloud cover {cloud:.3g} % is above max_cloud {max_cloud:g} %"
     if reason or when is None or place is None:
         return Unusable(item.id, side, reason)
-    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    return Candidate(item, side, when, None if cloud is None else float(cloud), place, access)
+    return Candidate(item, side, when, cloud, place, access)
+
+
+def _time_of(item: pystac.Item) -> datetime | None:
+    """Time of acquisition: that of the item, else the middle of its interval; UTC."""
+    ends = item.common_metadata.start_datetime, item.common_metadata.end_datetime
+    times = [_utc(one) for one in ((item.datetime,) if item.datetime else ends) if one is not None]
+    return times[0] + (times[-1] - times[0]) / 2 if times else None
+
+
+def _utc(when: datetime) -> datetime:
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def _cloud_of(item: pystac.Item) -> float | None:
+    """Cloud cover in percent; None where it is not told, or told as less than nothing (USGS: -1)."""
+    told = item.properties.get("eo:cloud_cover")
+    if told is None:
+        return None
+    cloud = float(told)
+    return cloud if math.isfinite(cloud) and cloud >= 0 else None
 
 
 def _missing(source: Catalog, item: pystac.Item, side: Side, bands: Names) -> str:
@@ -392,17 +488,26 @@ def _there(item: pystac.Item) -> str:
     return f"it has {', '.join(item.assets) or 'no asset'}"
 
 
-def _wrong_grid(source: Catalog, item: pystac.Item, side: Side) -> str:
-    """Say what is wrong with the grid that an item tells."""
-    layers: list[Layer] = [source.lst] if side == "lst" else list(source.vnir.bands.values())
-    keys = [key for layer in layers if (key := find_asset(item, layer)) is not None]
-    for key in keys[:1]:
+def _wrong(source: Catalog, item: pystac.Item, side: Side, access: Access, bands: Names) -> str:
+    """Say what is wrong with the addresses, grids and encodings that an item tells of what would be read."""
+    layers: list[Layer] = [source.lst] if side == "lst" else [source.vnir.bands[name] for name in bands]
+    layers += [mask for mask in source.masks if mask.on == side]
+    layers += [source.uncertainty] if side == "lst" and source.uncertainty is not None else []
+    for layer in layers:
+        key = find_asset(item, layer)
+        if key is None:
+            continue
+        try:
+            require_allowed(href_of(item.assets[key], access), access.allow)
+        except InputError as error:
+            return f"its asset {key!r}: {error}"
         try:
             grid = stac.told_grid(item.assets[key].extra_fields, item.properties)
         except Exception as error:  # noqa: BLE001  (pyproj, affine and odc-geo each raise their own)
-            return f"the CRS or transform of its asset {key!r} cannot be read: {str(error)[:200]}"
-        if grid is not None and (grid.affine.b or grid.affine.d):
-            return f"the grid of its asset {key!r} is rotated"
-        if grid is not None and side == "lst" and grid.crs is not None and not grid.crs.projected:
+            return f"the CRS or transform of its asset {key!r} cannot be read: {_said(error)[:200]}"
+        told_by(item, key, layer.band, source.vnir if side == "vnir" else None)
+        if grid is not None and is_sheared(grid.affine, YX(*grid.shape)):
+            return f"the grid of its asset {key!r} is rotated; warp it to a north-up grid first"
+        if grid is not None and layer is source.lst and grid.crs is not None and not grid.crs.projected:
             return f"its asset {key!r} lies on degrees ({grid.crs}); a CRS in metres is needed: warp it first"
     return ""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 
@@ -38,7 +38,8 @@ _SCHEMES: Final = {
 }
 _SECRETS: Final = re.compile(
     r"(?i)([?&;](?:sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|access_token|key|apikey|awsaccesskeyid|"
-    r"expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id)=)[^&\s'\"]*"
+    r"expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id)=|\b(?:signature|credential)=)"
+    r"[^&\s'\",]*"
 )
 _HEADERS: Final = re.compile(
     r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?(?:bearer )?)"
@@ -124,17 +125,39 @@ def sign(href: str, access: Access) -> str:
     InputError
         If the service gives no token.
     """
-    if access.signing == "none":
+    if not signs(access, href):
         return href
     parts = urlsplit(href)
     host = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or "sig=" in parts.query:
-        return href
-    if not any(fnmatch.fnmatchcase(host, pattern) for pattern in access.sas_hosts):
-        return href
+    if "sig=" in parts.query:
+        if not _has_ended(parts.query):
+            return href
+        # Signed when it was searched, long ago: the file is the same.
+        href = href.partition("?")[0]
+        parts = urlsplit(href)
     account, container = host.partition(".")[0], parts.path.lstrip("/").partition("/")[0]
     token = _token(access.sas_url or "", account, container)
     return f"{href}{'&' if parts.query else '?'}{token}"
+
+
+def signs(access: Access, href: str) -> bool:
+    """Tell whether the files of an address are signed."""
+    if access.signing == "none":
+        return False
+    parts = urlsplit(href)
+    host = parts.hostname or ""
+    return parts.scheme in {"http", "https"} and any(
+        fnmatch.fnmatchcase(host, pattern) for pattern in access.sas_hosts
+    )
+
+
+def _has_ended(query: str) -> bool:
+    """Tell whether a signature says that it has ended."""
+    told = parse_qs(query).get("se", [""])[0]
+    try:
+        return _seconds(told) < time.time()
+    except ValueError:
+        return False
 
 
 def _token(service: str, account: str, container: str) -> str:
@@ -204,7 +227,9 @@ class _Redaction(logging.Filter):
 
 
 _REDACTION: Final = _Redaction()
-_TALKATIVE: Final = ("rasterio", "pystac_client")
+_TALKATIVE: Final = (
+    "rasterio", "pystac_client", "urllib3", "requests", "fsspec", "s3fs", "botocore", "aiobotocore",
+)  # fmt: skip
 
 
 def keep_logs_clean() -> None:

@@ -167,3 +167,107 @@ def file_server(folder: Path) -> Iterator[Files]:
         server.shutdown()
         server.server_close()
         thread.join(10)
+
+
+@dataclass
+class Api:
+    """A STAC API whose answers are scripted; what was asked of it.
+
+    Attributes
+    ----------
+    pages
+        Answers to searches, by ``token`` of the request (empty for the first): JSON, or a status and a body.
+    asked, headers
+        Paths of requests; their headers, names in lower case.
+    hang
+        Seconds before an answer.
+    methods
+        How it can be searched.
+    """
+
+    pages: dict[str, Any]
+    url: str = ""
+    hang: float = 0.0
+    methods: tuple[str, ...] = ("GET", "POST")
+    asked: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    def landing(self) -> dict[str, Any]:
+        geojson = "application/geo+json"
+        return {
+            "type": "Catalog", "id": "api", "stac_version": "1.0.0", "description": "scripted",
+            "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],
+            "links": [
+                {"rel": "root", "href": self.url, "type": "application/json"},
+                {"rel": "data", "href": f"{self.url}/collections", "type": "application/json"},
+                *(
+                    {"rel": "search", "href": f"{self.url}/search", "type": geojson, "method": one}
+                    for one in self.methods
+                ),
+            ],
+        }  # fmt: skip
+
+    def page(
+        self, features: Sequence[dict[str, Any]], following: str | None = None, host: str = "", **more: Any
+    ) -> dict[str, Any]:
+        links = []
+        if following is not None:
+            href = f"{host or self.url}/search?token={following}"
+            links = [{"rel": "next", "method": "GET", "href": href}]
+        return {"type": "FeatureCollection", "features": list(features), "links": links, **more}
+
+
+def _api_handler(api: Api) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.answer()
+
+        def answer(self) -> None:
+            parts = urlsplit(self.path)
+            api.asked.append(self.path)
+            api.headers.append({name.lower(): value for name, value in self.headers.items()})
+            time.sleep(api.hang)
+            found: Any = api.landing()
+            if parts.path == "/search":
+                found = api.pages[parse_qs(parts.query).get("token", [""])[0]]
+                if isinstance(found, list):
+                    found = found.pop(0) if len(found) > 1 else found[0]
+            elif parts.path == "/collections":
+                found = {"collections": [], "links": []}
+            status, body = found if isinstance(found, tuple) else (200, json.dumps(found))
+            self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", body)
+                body = ""
+            data = body.encode()
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None:  # noqa: ARG002
+            return
+
+    return Handler
+
+
+@contextmanager
+def scripted_api() -> Iterator[Api]:
+    """A STAC API that answers what a test says."""
+    api = Api({})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _api_handler(api))
+    api.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)

@@ -78,6 +78,13 @@ def test_the_pair_is_what_sharpen_takes(archive: Archive) -> None:
     covered = np.repeat(np.repeat(pair.valid.values & np.isfinite(pair.lst.values), 3, 0), 3, 1)
     assert np.isfinite(sharp.lst.values[covered]).all()
     assert np.isnan(sharp.lst.values[~covered]).all()
+    # What ST_QA says goes into the uncertainty of the result.
+    assert pair.uncertainty is not None
+    given = np.repeat(np.repeat(pair.uncertainty.values, 3, 0), 3, 1)
+    assert (sharp.lst_uncertainty.values[covered] > given[covered] * 0.999).all()
+    assert "lst_uncertainty" not in {
+        k for k, v in pair.inputs(SharpenConfig(method="published")).items() if v is not None
+    }
     truth = archive.scene.to_xarray().truth.values
     error = np.sqrt(np.mean((sharp.lst.values - truth)[covered] ** 2))
     nearest = np.repeat(np.repeat(pair.lst.values, 3, 0), 3, 1)
@@ -351,6 +358,52 @@ def test_items_of_constellr(archive: Archive, tmp_path: Path) -> None:
     assert np.argwhere(~pair.valid.values).tolist() == [[5, 6]]
     water = load("constellr", items=items(item), masks=MaskOptions(reject={"water": ("water",)}))
     assert np.argwhere(~water.valid.values).tolist() == [[5, 6], [10, 10]]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_metadata_of_constellr_tells_encodings_that_nothing_else_tells(
+    archive: Archive,
+    own_files: Files,
+    remote: bool,  # noqa: FBT001
+) -> None:
+    """Tags, then metadata, then what is documented; read once, signed as it is."""
+    item = constellr(archive, own_files.folder)
+    numbers = np.full(archive.lst_grid.shape, 6010, np.uint16)
+    write_cog(own_files.folder / "lst.tiff", numbers, archive.lst_grid)
+    told = {
+        "product_name": "LSTprecision",
+        "products": {
+            "TIR": {"ST": {"ST_unit": "K", "ST_type": "uint16", "ST_offset": 0.0, "ST_scale_factor": 0.05}},
+            "VNIR": {"SR": {"SR_unit": "1", "SR_offset": 0.0, "SR_scale_factor": 0.0002, "SR_nodata": 7}},
+        },
+    }  # fmt: skip
+    (own_files.folder / "metadata.json").write_text(json.dumps(told))
+    item["assets"]["metadata"] = {"href": f"{own_files.folder}/metadata.json", "type": "application/json"}
+    if remote:
+        own_files.secret = "s3cret"
+        for one in item["assets"].values():
+            one["href"] = f"{own_files.url}/{Path(one['href']).name}?sig=s3cret"
+    pair = load("constellr", items=items(item))
+    assert float(pair.lst.values[0, 0]) == pytest.approx(300.5, abs=1e-4)
+    assert float(pair.vnir.values[0, 0, 0]) == pytest.approx(0.7, abs=1e-6)
+    (own_files.folder / "metadata.json").unlink()
+    with pytest.raises(InputError, match=r"cannot read '.*metadata\.json'") as caught:
+        load("constellr", items=items(item))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_values_as_they_are_need_no_encoding_that_is_documented_for_numbers(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """Somebody's own copy in float32, kelvin and reflectance: 0 is a value, and nothing is scaled."""
+    item = constellr(archive, tmp_path)
+    write_cog(tmp_path / "lst.tiff", np.full(archive.lst_grid.shape, 300.5, np.float32), archive.lst_grid)
+    reflectance = np.full(archive.scene.geobox.shape, 0.25, np.float32)
+    reflectance[4, 4] = 0
+    write_cog(tmp_path / "vnir04.tiff", reflectance, archive.scene.geobox)
+    pair = load("constellr", items=items(item), bands=["vnir04"])
+    assert float(pair.lst.values[9, 9]) == 300.5
+    assert (float(pair.vnir.values[0, 4, 4]), float(pair.vnir.values[0, 5, 5])) == (0, 0.25)
 
 
 def test_a_night_scene_of_constellr_is_listed(archive: Archive, tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from lstzoom import cli
 from lstzoom.errors import InputError
+from lstzoom.sources.catalog import catalog_folder
 from lstzoom.sources.loading import load
 from tests.sources.archive import box, write_cog
+from tests.sources.servers import Files
 
 TOML = """
 [source]
@@ -88,3 +92,58 @@ def test_a_folder_without_the_files_says_what_is_there(tmp_path: Path) -> None:
     write_cog(tmp_path / "red.tif", np.ones((60, 72), np.float32), box(600_000, 5_400_000, 10, (60, 72)))
     with pytest.raises(InputError, match="no thermal asset"):
         load("local", folder=tmp_path)
+
+
+def small(folder: Path) -> Path:
+    coarse, fine = box(600_000, 5_400_000, 30, (20, 24)), box(600_000, 5_400_000, 10, (60, 72))
+    write_cog(folder / "lst.tif", np.full(coarse.shape, 300, np.float32), coarse, nodata=float("nan"))
+    write_cog(folder / "red.tif", np.full(fine.shape, 0.1, np.float32), fine)
+    return folder
+
+
+def test_what_gdal_puts_beside_a_file_is_no_second_file(tmp_path: Path) -> None:
+    small(tmp_path)
+    for name in ("lst.tif.aux.xml", "lst.tif.ovr", "red.tif.msk", ".red.tif.part", "lst.tif.json"):
+        (tmp_path / name).write_text("<PAMDataset/>")
+    assert load("local", folder=tmp_path).vnir.band.values.tolist() == ["red"]
+
+
+def test_two_files_for_one_layer_are_not_chosen_from(tmp_path: Path) -> None:
+    small(tmp_path)
+    (tmp_path / "b_red.tif").write_bytes((tmp_path / "red.tif").read_bytes())
+    (tmp_path / "a_red.tif").write_bytes((tmp_path / "red.tif").read_bytes())
+    # The one that the first pattern fits is the one.
+    assert load("local", folder=tmp_path).vnir.band.values.tolist() == ["red"]
+    (tmp_path / "red.tif").unlink()
+    with pytest.raises(InputError, match=r"2 files of the acquisition .* fit '\*_red.*a_red.*b_red"):
+        load("local", folder=tmp_path)
+
+
+def test_files_can_be_listed_one_by_one(tmp_path: Path, own_files: Files) -> None:
+    """Paths beside the catalogue and addresses, of any folder."""
+    small(own_files.folder)
+    small(tmp_path)
+    (tmp_path / "red.tif").unlink()
+    text = (
+        (catalog_folder() / "local.toml")
+        .read_text()
+        .replace('pattern = "*.tif*"', f'files = ["lst.tif", "{own_files.url}/red.tif"]')
+    )
+    (tmp_path / "listed.toml").write_text(text)
+    pair = load(tmp_path / "listed.toml")
+    assert pair.vnir.band.values.tolist() == ["red"]
+    assert float(pair.vnir.values[0, 3, 3]) == pytest.approx(0.1)
+    assert float(pair.lst.values[3, 3]) == 300
+    (tmp_path / "listed.toml").write_text(text.replace('lst.tif"', 'absent_lst.tif"'))
+    with pytest.raises(InputError, match=r"no file '.*absent_lst\.tif', which local\.files"):
+        load(tmp_path / "listed.toml")
+
+
+def test_a_folder_is_searched_on_the_command_line(tmp_path: Path) -> None:
+    small(tmp_path)
+    done = CliRunner().invoke(cli.app, ["catalog", "search", "local", "--folder", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "usable: 1 of LST, 1 of reflectance" in done.stdout
+    done = CliRunner().invoke(cli.app, ["catalog", "search", "demo"])
+    assert done.exit_code == 3
+    assert "its scene is simulated, see `lstzoom demo`" in done.stderr

@@ -1,0 +1,119 @@
+"""Metadata files beside the rasters: read whole, for what they tell of encodings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from lstzoom.errors import InputError, LstzoomError, import_extra
+from lstzoom.product.metadata import read_metadata
+from lstzoom.sources.allowed import require_allowed
+from lstzoom.sources.encoding import find_asset, href_of
+from lstzoom.sources.signing import keep_logs_clean, plain, redact, sign
+
+if TYPE_CHECKING:
+    import pystac
+
+    from lstzoom.product.encoding import Variable
+    from lstzoom.sources.catalog import Access, Catalog, Constants
+
+_MOST_BYTES: Final = 1 << 24
+_TIMEOUT: Final = 60.0
+_STORES: Final = {"s3": ("s3fs", "s3")}
+
+
+def metadata_constants(
+    source: Catalog, item: pystac.Item, access: Access, variable: Variable, constants: Constants
+) -> Constants:
+    """Return the encoding that the metadata file of an item tells, in place of what is documented.
+
+    Parameters
+    ----------
+    source
+        Its ``[metadata]`` says where the file is found; without one, or without the file, nothing changes.
+    item, access
+        Item, and how its files are reached.
+    variable
+        ``"ST"`` or ``"SR"``.
+    constants
+        What is documented.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or contradicts its documents.
+    """
+    key = None if source.metadata is None else find_asset(item, source.metadata)
+    if key is None:
+        return constants
+    href = href_of(item.assets[key], access)
+    told, _ = read_metadata(small_file(href, access), plain(href))
+    said = told.stored(variable)
+    fields = {name: getattr(said, name) for name in ("scale", "offset", "nodata", "unit", "dtype")}
+    return constants.model_copy(update={name: one for name, one in fields.items() if one is not None})
+
+
+def small_file(href: str, access: Access) -> bytes:
+    """Read a small file whole.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is too large, or may not be read.
+    MissingExtraError
+        If the package for the object store is not installed.
+    """
+    keep_logs_clean()
+    require_allowed(href, access.allow)
+    scheme = urlsplit(href).scheme.lower()
+    try:
+        if scheme in {"http", "https"}:
+            found = _fetched(sign(href, access), access)
+        elif scheme in {"", "file"}:
+            path = Path(unquote(urlsplit(href).path) if scheme else href)
+            found = path.read_bytes() if path.stat().st_size <= _MOST_BYTES else None
+        else:
+            found = _stored(href, scheme, access)
+    except LstzoomError:
+        raise
+    except Exception as error:  # noqa: BLE001  (stores raise their own)
+        told = redact(str(error)) or type(error).__name__
+        raise InputError(
+            f"cannot read {plain(href)!r}: {told[:300]}; check the address and the access"
+        ) from None
+    if found is None:
+        raise InputError(f"{plain(href)!r} is far larger than metadata; {_MOST_BYTES >> 20} MiB are allowed")
+    return found
+
+
+def _fetched(address: str, access: Access) -> bytes | None:
+    again = Retry(
+        total=access.retries, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504),
+        raise_on_status=False,
+    )  # fmt: skip
+    with requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=again))
+        with session.get(address, timeout=_TIMEOUT, stream=True) as answer:
+            if not answer.ok:
+                raise InputError(
+                    f"cannot read {plain(address)!r}: HTTP status {answer.status_code}; check the access"
+                )
+            found = answer.raw.read(_MOST_BYTES + 1, decode_content=True)
+    return found if len(found) <= _MOST_BYTES else None
+
+
+def _stored(href: str, scheme: str, access: Access) -> bytes | None:
+    import fsspec  # noqa: PLC0415  (slow to import, and only object stores need it)
+
+    if scheme in _STORES:
+        import_extra(*_STORES[scheme])
+    options = {"anon": True} if scheme == "s3" and access.anonymous else {}
+    with fsspec.open(href, "rb", **options) as file:
+        found = bytes(file.read(_MOST_BYTES + 1))
+    return found if len(found) <= _MOST_BYTES else None

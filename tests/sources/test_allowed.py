@@ -1,0 +1,169 @@
+"""What an item may have read, and the tricks to read something else."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstzoom.errors import InputError
+from lstzoom.sources.allowed import NETWORK, is_allowed, is_here
+from lstzoom.sources.loading import load
+from lstzoom.sources.search import search
+from tests.sources.archive import Archive
+from tests.sources.servers import Files, stac_api
+from tests.sources.test_loading import items, pair_of
+from tests.sources.test_search import catalog_at
+
+
+@pytest.mark.parametrize(
+    ("href", "allow", "allowed"),
+    [
+        ("/data/a.tif", "/data", True),
+        ("/data", "/data", True),
+        ("/database/a.tif", "/data", False),
+        ("/data/../etc/a.tif", "/data", False),
+        ("file:///data/a.tif", "/data", True),
+        ("FILE:///data/a.tif", "file:///data", True),
+        ("file:/data/a.tif", "/data", True),
+        ("file:///data/%2e%2e/etc/a.tif", "/data", False),
+        ("file://elsewhere/data/a.tif", "/data", False),
+        ("/vsizip//data/a.zip/lst.tif", "/data", False),
+        ("/vsicurl/https://a.example/a.tif", "https://a.example", False),
+        ("/vsicurl?url=https%3A%2F%2Fa.example%2Fa.tif", "https://a.example", False),
+        ("/vsis3/bucket/a.tif", "s3://bucket", False),
+        ("/vsistdin/", "/", False),
+        ("//vsicurl/https://a.example", "https://", False),
+        ("<VRTDataset rasterXSize='1'/>", "/", False),
+        ("NETCDF:/data/a.nc:x", "/data", False),
+        ("GTIFF_DIR:1:/data/a.tif", "/data", False),
+        ("vrt:///data/a.tif", "/data", False),
+        ("tar:///data/a.tar!b.tif", "/data", False),
+        ("zip:///data/a.zip!lst.tif", "/data", True),
+        ("zip+file:///data/a.zip!lst.tif", "/data", True),
+        ("zip:///etc/a.zip!lst.tif", "/data", False),
+        ("zip+https://a.example/a.zip!lst.tif", "https://a.example", True),
+        ("zip+https://b.example/a.zip!lst.tif", "https://a.example", False),
+        ("https://a.example/x/a.tif", "https://a.example/x/", True),
+        ("HTTPS://A.example/x/a.tif?sig=1", "https://a.example/x/", True),
+        ("https://a.example/x/../y/a.tif", "https://a.example/x/", False),
+        ("https://a.example/x/%2E%2e/y/a.tif", "https://a.example/x/", False),
+        ("https://a.example.evil/a.tif", "https://a.example", False),
+        ("https://a.example@evil/a.tif", "https://a.example", False),
+        ("https://evil\\@a.example/a.tif", "https://a.example", False),
+        ("http://a.example/a.tif", "https://a.example", False),
+        ("https://anything/a.tif", "https://", True),
+        ("s3://usgs-landsat/a.tif", "s3://usgs-landsat/", True),
+        ("s3://usgs-landsat-copy/a.tif", "s3://usgs-landsat", False),
+        ("ftp://a.example/a.tif", "ftp://a.example", False),
+        ("/data/a\0.tif", "/data", False),
+    ],
+)
+def test_addresses_are_compared_with_where_they_lead(href: str, allow: str, allowed: bool) -> None:  # noqa: FBT001
+    assert is_allowed(href, [allow]) is allowed
+
+
+def test_symbolic_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "secret.tif").write_bytes(b"x")
+    (tmp_path / "in" / "link.tif").symlink_to(tmp_path / "out" / "secret.tif")
+    (tmp_path / "in" / "folder").symlink_to(tmp_path / "out")
+    (tmp_path / "alias").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "own.tif").write_bytes(b"x")
+    assert not is_allowed(str(tmp_path / "in" / "link.tif"), [str(tmp_path / "in")])
+    assert not is_allowed(f"file://{tmp_path}/in/folder/secret.tif", [str(tmp_path / "in")])
+    assert is_allowed(str(tmp_path / "in" / "own.tif"), [str(tmp_path / "alias")])
+
+
+def test_an_item_that_leads_elsewhere_is_listed(archive: Archive) -> None:
+    root = str(archive.folder)
+    outside = archive.landsat(root, "outside")
+    outside["assets"]["lwir11"]["href"] = f"file://{root}/../LC08_ST_B10.TIF"
+    given = items(outside, archive.landsat(root, "inside"), archive.sentinel2(root))
+    pair = load("landsat-sentinel2", items=given, allow=[root])
+    assert pair.attrs["lst_item"] == "inside"
+    (told,) = [one for one in pair.unusable if one.item == "outside" and one.side == "lst"]
+    assert "its asset 'lwir11'" in told.reason
+    assert f"may not be read; allowed is what begins with {root}" in told.reason
+    with pytest.raises(InputError, match="may not be read"):
+        load("landsat-sentinel2", items=given, allow=["https://"])
+
+
+def test_a_link_that_is_changed_afterwards_is_refused_when_it_is_read(
+    archive: Archive, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scene"
+    folder.mkdir()
+    for path in archive.folder.glob("*.[tT][iI][fF]"):
+        os.link(path, folder / path.name)
+    both = items(archive.landsat(str(folder)), archive.sentinel2(str(folder)))
+    pair = load("landsat-sentinel2", items=both, allow=[str(folder)])
+    (folder / "LC08_ST_B10.TIF").unlink()
+    (folder / "LC08_ST_B10.TIF").symlink_to(archive.folder / "LC08_ST_B10.TIF")
+    with pytest.raises(InputError, match=r"LC08_ST_B10\.TIF' may not be read"):
+        pair.lst.compute()
+
+
+def test_a_dataset_that_names_other_files_is_not_opened(archive: Archive, tmp_path: Path) -> None:
+    """A VRT is a small text that any file name may hide: it would have this machine read what it names."""
+    import rasterio
+    from rasterio.shutil import copy as copy_raster
+
+    secret = archive.folder / "LC08_ST_B10.TIF"
+    hidden = tmp_path / "LC08_ST_B10.TIF"
+    copy_raster(str(secret), str(hidden), driver="VRT")
+    with rasterio.open(hidden) as file:
+        assert file.driver == "VRT"
+        assert file.read(1).any()
+    thermal = archive.landsat(str(archive.folder))
+    thermal["assets"]["lwir11"]["href"] = str(hidden)
+    both = items(thermal, archive.sentinel2(str(archive.folder)))
+    pair = load("landsat-sentinel2", items=both, allow=[str(tmp_path), str(archive.folder)])
+    with pytest.raises(InputError, match="cannot open the raster"):
+        pair.lst.compute()
+
+
+def test_a_service_elsewhere_may_not_name_files_of_this_machine(archive: Archive, tmp_path: Path) -> None:
+    """One on loopback may: an archive of one's own is served so."""
+    root = str(archive.folder)
+    served = [archive.landsat(f"file://{root}"), archive.sentinel2(f"file://{root}")]
+    with stac_api(served, tmp_path) as url:
+        catalog = catalog_at(tmp_path, url)
+        pair = load(catalog, archive.area(), "2023-07")
+        assert np.isfinite(pair.lst.values).any()
+        text = catalog.read_text().replace(
+            "[endpoints.earth-search.lst]",
+            f"[endpoints.earth-search.lst]\naccess = {{ allow = {list(NETWORK)} }}",
+        )
+        catalog.write_text(text)
+        found = search(catalog, archive.area(), "2023-07")
+    assert found.lst == ()
+    assert any(
+        "may not be read; allowed is what begins with https://" in one.reason for one in found.unusable
+    )
+    assert [is_here(one) for one in ("http://127.0.0.1:8000", "http://localhost/stac", "http://[::1]:1")] == [
+        True
+    ] * 3
+    assert not any(is_here(one) for one in ("https://a.example", "http://10.0.0.1", "http://127.0.0.1.evil"))
+
+
+def test_files_that_were_fetched_after_their_item_are_found(archive: Archive) -> None:
+    """Paths in an item that still names its service: the files are here, not at the host of the service."""
+    root = str(archive.folder)
+    both = [archive.landsat(root), archive.sentinel2(root)]
+    for one in both:
+        one["links"] = [{"rel": "self", "href": f"https://stac.example/collections/x/items/{one['id']}"}]
+    pair = load("landsat-sentinel2", items=copy.deepcopy(both))
+    np.testing.assert_array_equal(pair.lst.values, pair_of(archive).lst.values)
+
+
+def test_a_job_of_http_reads_http(archive: Archive, files: Files) -> None:
+    both = items(archive.landsat(files.url), archive.sentinel2(files.url))
+    pair = load("landsat-sentinel2", items=both, allow=[files.url])
+    np.testing.assert_array_equal(pair.lst.values, pair_of(archive).lst.values)
+    with pytest.raises(InputError, match="may not be read"):
+        load("landsat-sentinel2", items=both, allow=["https://"])
