@@ -12,16 +12,16 @@ from lstzoom.jobs.sampling import sample_tasks
 from lstzoom.stream import needed_bytes
 
 # Measured by benchmarks/region.py; a store that has results is asked for its own.
-CPU_PER_PIXEL: Final = 1.6e-6
+CPU_PER_PIXEL: Final = 0.8e-6
 """CPU seconds for each fine pixel of a tile with its halo: reading, sharpening and writing."""
-CPU_PER_PATCH: Final = 0.35
+CPU_PER_PATCH: Final = 0.03
 """CPU seconds for each sampled patch of 96 x 96 coarse pixels."""
-CPU_PER_MODEL: Final = 1.5
+CPU_PER_MODEL: Final = 0.5
 """CPU seconds for training a model."""
 START: Final = 10.0
 """Seconds until workers are there and have loaded what they need."""
 _STORED: Final[Mapping[str, tuple[float, float]]] = {
-    "lst": (1.2, 1.3), "lst_uncertainty": (0.9, 1.0), "qa": (0.1, 0.1),
+    "lst": (1.2, 1.5), "lst_uncertainty": (0.9, 1.1), "qa": (0.1, 0.1),
 }  # fmt: skip
 """Compressed bytes of a pixel, of 2, 2 and 1 stored: in Zarr and in a COG with its overviews."""
 _OF_FLOAT: Final = 2.6
