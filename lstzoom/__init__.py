@@ -22,6 +22,7 @@ from lstzoom.errors import (
 
 if TYPE_CHECKING:
     from lstzoom.config import SharpenConfig
+    from lstzoom.mosaics.make import mosaic
     from lstzoom.registration import measure_shift
     from lstzoom.sharpening import sharpen
     from lstzoom.sources.loading import load
@@ -38,6 +39,7 @@ _EXPORTS: Final[dict[str, str]] = {
     "load": "lstzoom.sources.loading",
     "load_model": "lstzoom.train",
     "measure_shift": "lstzoom.registration",
+    "mosaic": "lstzoom.mosaics.make",
     "sharpen": "lstzoom.sharpening",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "load",
     "load_model",
     "measure_shift",
+    "mosaic",
     "sharpen",
 ]
 

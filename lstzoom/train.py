@@ -152,7 +152,7 @@ class SceneModel:
             "detail_rows": self.detail_rows,
             "shifts": [None if shift is None else asdict(shift) for shift in self.shifts],
             "lstzoom": self.version,
-            "config": None if self.config is None else self.config.model_dump(mode="json"),
+            "config": None if self.config is None else self.config.of_training.model_dump(mode="json"),
         }
 
     def check(self, scene: SceneArrays, config: SharpenConfig) -> None:

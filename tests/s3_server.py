@@ -19,10 +19,6 @@ def serve(folder: Path) -> Iterator[str]:
 
     In a process of its own, because GDAL holds Python's lock while it opens a file.
     """
-    import s3fs
-
-    # File systems of a server before this one would go on asking that.
-    s3fs.S3FileSystem.clear_instance_cache()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

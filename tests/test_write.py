@@ -174,6 +174,17 @@ def test_overviews_average_lst_and_take_the_most_frequent_flag(tmp_path: Path) -
     assert cog_validate(tmp_path / "qa.tif", strict=True)[0]
 
 
+def test_overviews_do_not_depend_on_how_much_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = (280 + 30 * np.random.default_rng(0).random(GRID.shape)).astype(np.float32)
+    write_cog(tmp_path / "whole.tif", values, GRID)
+    monkeypatch.setattr("lstzoom.overviews._ROWS", 64)
+    monkeypatch.setattr("lstzoom.overviews._COLUMNS", 128)
+    write_cog(tmp_path / "parts.tif", values, GRID)
+    assert (tmp_path / "whole.tif").read_bytes() == (tmp_path / "parts.tif").read_bytes()
+
+
 def test_windows_never_written_are_missing(tmp_path: Path) -> None:
     path = tmp_path / "lst.tif"
     with CogSink(path, GRID) as sink:

@@ -133,7 +133,7 @@ def build_pyramid(
         Make again what is there, for dates that were written again.
     apply
         Does the tasks, such as the built-in map (one after the other), the map of an executor, or
-        ``lambda f, units: client.gather(client.map(f, units))`` with a client of dask.
+        ``lambda f, units: client.gather(client.map(f, units, pure=False))`` with a client of dask.
     storage_options
         For fsspec.
 

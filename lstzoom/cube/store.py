@@ -150,10 +150,14 @@ def consolidate(url: Url, options: Options = None) -> None:
     """
     import zarr  # noqa: PLC0415
 
+    store = open_store(url, options)
+    if not store.supports_consolidated_metadata:
+        # Icechunk has all metadata in one place anyway.
+        return
     with warnings.catch_warnings():
         # Readers that do not know the gathered copy are told by the format to leave it.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(open_store(url, options), zarr_format=3)
+        zarr.consolidate_metadata(store, zarr_format=3)
 
 
 def json_safe(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -140,6 +140,8 @@ def write_level(
     chunk: int,
 ) -> None:
     """Write coordinates and arrays of one resolution, without values."""
+    from zarr.codecs import BloscCodec  # noqa: PLC0415  (slow to import, and files do not need it)
+
     _write_coordinates(group, geobox)
     if moments is not None:
         _write_times(group, moments)
@@ -154,6 +156,8 @@ def write_level(
             dtype=dtype,
             shards=(*one, shard, shard),
             chunks=(*one, chunk, chunk),
+            # Neighbours share their high bytes: shuffled they take less space than with zarr's default.
+            compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"),
             fill_value=0 if fill is None else dtype.type(fill),
             dimension_names=names,
             attributes=json_safe(_attributes(variable, dtype)),

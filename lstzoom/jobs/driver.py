@@ -13,7 +13,9 @@ import itertools
 import logging
 import pickle
 import time
+from asyncio import CancelledError
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -38,6 +40,8 @@ _WARN: Final = 60.0
 """Seconds without a worker after which that is said, again and again."""
 _KEPT: Final = 4
 """Shared values that stay with the cluster although no task in flight needs them."""
+_LOST: Final = (OSError, TimeoutError, CancelledError)
+"""What a client raises whose scheduler does not answer."""
 _HOPELESS: Final = (ConfigError, EncodingError, GridMismatchError, UnitsError, MemoryError)
 
 
@@ -212,7 +216,9 @@ class _Window:
                 self._since, self._warned = now, 0.0
             else:
                 self._wait(now - self._since)
-        return self._fixed if self._fixed is not None else 2 * self._threads
+        if self._fixed is None or not self._threads:
+            return 2 * self._threads
+        return self._fixed
 
     def _look(self) -> int:
         if self._client.status not in {"running", "connecting"}:
@@ -220,9 +226,11 @@ class _Window:
                 f"the connection to the scheduler is lost ({self._client.status}); start the cluster again, "
                 "and run the same job again: it goes on where it stopped"
             )
+        if self._client.status == "connecting":
+            return 0
         try:
             return sum(self._client.nthreads().values())
-        except (OSError, TimeoutError) as error:
+        except _LOST as error:
             logger.warning("the scheduler does not answer: %s", error)
             return 0
 
@@ -424,7 +432,12 @@ class _Drive(Generic[T]):
         if not futures:
             return {}
         keys = [future.key for future in futures]
-        return dict(zip(keys, self.client.gather(list(futures), errors="raise"), strict=True))
+        try:
+            return dict(zip(keys, self.client.gather(list(futures), errors="raise"), strict=True))
+        except _LOST as error:
+            # They are given again; if the scheduler is gone for good, the next look tells.
+            logger.warning("results could not be fetched: %s", str(error) or type(error).__name__)
+            return {}
 
     def _judged(self, future: Any, given: _Given[T], results: Mapping[Any, Any]) -> Iterator[Outcome[T]]:  # noqa: ANN401
         seconds = time.monotonic() - given.first
@@ -434,8 +447,14 @@ class _Drive(Generic[T]):
             yield Outcome(given.task, result, None, given.attempts, seconds)
             return
         error = result.error if isinstance(result, _Raised) else self._error(future)
-        if self.uses is not None and (future.cancelled() or _is_lost(error)):
+        if self.uses is not None and (isinstance(error, _LostError) or _is_lost(error)):
             self.shared.forget(self.uses(given.task))
+        if isinstance(error, _LostError):
+            # Not its fault: it costs no attempt.
+            given.attempts -= 1
+            heapq.heappush(self.later, (time.monotonic() + 1.0, self.number + self.retried, given))
+            self.retried += 1
+            return
         if given.attempts <= self.retries and self.retryable(error):
             self.retried += 1
             pause = self.backoff * 2 ** (given.attempts - 1)
@@ -447,7 +466,7 @@ class _Drive(Generic[T]):
 
     def _error(self, future: Any) -> BaseException:  # noqa: ANN401
         if future.cancelled() or future.status != "error":
-            return ClusterError(f"the task was lost with its scheduler or worker ({future.status})")
+            return _LostError(f"the task was lost with its scheduler or worker ({future.status})")
         error = future.exception()
         if _is_lost(error):
             return ClusterError(
@@ -462,7 +481,12 @@ class _Drive(Generic[T]):
         futures = [future for future, _ in self.running.values()]
         self.running.clear()
         if futures and self.client.status == "running":
-            self.client.cancel(futures, force=True)
+            with suppress(*_LOST):
+                self.client.cancel(futures, force=True)
+
+
+class _LostError(ClusterError):
+    """The task went with its scheduler, or its result could not be fetched."""
 
 
 def _is_lost(error: object) -> bool:

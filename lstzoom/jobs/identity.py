@@ -22,7 +22,7 @@ from lstzoom.sources.loading import Readers
 from lstzoom.sources.reading import RemoteBand
 from lstzoom.sources.signing import is_remote, plain
 
-_WITHOUT_EFFECT: Final = ("cluster", "run")
+_WITHOUT_EFFECT: Final = ("cluster", "mosaic", "run")
 """Sections of a job that do not change results."""
 _METHOD: Final = (
     "kernels", "sources", "account.py", "artefact.py", "config.py", "encoding.py", "grid.py", "halo.py",

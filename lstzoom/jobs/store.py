@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -261,17 +260,12 @@ def _is_refused(error: OSError) -> bool:
     return "PreconditionFailed" in text or "At least one of the pre-conditions" in text
 
 
-@lru_cache(maxsize=8)
-def _file_system(protocol: str, _process: int, **options: Any) -> Any:  # noqa: ANN401
-    import fsspec  # noqa: PLC0415  (slow to import, and folders do not need it)
-
-    return fsspec.filesystem(protocol, use_listings_cache=False, **options)
-
-
 def _remote(url: str) -> tuple[Any, str]:
     """File system and path of an address; listings are never taken from memory."""
-    protocol, _, _ = url.partition("://")
-    store = _file_system(protocol, os.getpid())
+    import fsspec  # noqa: PLC0415  (slow to import, and folders do not need it)
+
+    # fsspec keeps file systems and gives the same one for the same arguments.
+    store = fsspec.filesystem(url.partition("://")[0], use_listings_cache=False)
     return store, str(store._strip_protocol(url))  # noqa: SLF001  (fsspec's way to name a path)
 
 

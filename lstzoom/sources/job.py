@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 from pydantic.fields import FieldInfo
 
 from lstzoom.clusters import Cluster
-from lstzoom.config import SharpenConfig
+from lstzoom.config import MosaicConfig, SharpenConfig
 from lstzoom.errors import ConfigError
 from lstzoom.sources.area import Area as AnyArea
 from lstzoom.sources.area import as_area
@@ -127,9 +127,6 @@ class Outputs(Model):
     )
     zarr: bool = Field(default=True, description="A Zarr cube (time, y, x) for each grid.")
     cog: bool = Field(default=True, description="Cloud-optimised GeoTIFFs of every tile.")
-    scene_cog: bool = Field(
-        default=False, description="Cloud-optimised GeoTIFFs of every whole scene; needs zarr."
-    )
     stac: bool = Field(default=True, description="STAC items and a collection.")
     qa: bool = Field(default=True, description="Flags that tell where a value comes from.")
     uncertainty: bool = Field(
@@ -143,8 +140,6 @@ class Outputs(Model):
     def _something(self) -> Self:
         if not (self.zarr or self.cog):
             raise ValueError("nothing would be written: turn zarr or cog on")
-        if self.scene_cog and not self.zarr:
-            raise ValueError("scene_cog is made from the cube: turn zarr on")
         return self
 
 
@@ -185,6 +180,7 @@ class Job(Model):
     outputs: Outputs = Outputs()
     cluster: Cluster = Cluster()
     run: RunOptions = RunOptions()
+    mosaic: MosaicConfig = MosaicConfig()
 
     @model_validator(mode="after")
     def _whole_strides(self) -> Self:

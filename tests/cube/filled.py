@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
@@ -34,7 +36,7 @@ def values(place: int, grid: GeoBox = GRID) -> NDArray[np.float32]:
     return kelvin
 
 
-def layers(place: int, grid: GeoBox = GRID) -> dict[str, NDArray[np.generic]]:
+def layers(place: int, grid: GeoBox = GRID) -> dict[str, NDArray[Any]]:
     kelvin = values(place, grid)
     flags = np.where(np.isnan(kelvin), 0, 1 + (kelvin > 290) + 3 * (kelvin > 305))
     return {"lst": kelvin, "lst_uncertainty": np.abs(kelvin - 290) / 10, "qa": flags.astype(np.uint8)}

@@ -1,32 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401
 import xarray as xr
 
 from lstzoom import cube
 from lstzoom.errors import InputError
 from tests.cube.filled import GRID, SPEC, TIMES, values, windows, write
-from tests.s3_server import access, serve
+from tests.s3_server import access
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(tmp_path_factory.mktemp("moto")) as address:
-        yield address
-
-
 @pytest.fixture(autouse=True)
-def _access(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in access(endpoint).items():
+def _access(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in access(s3_endpoint).items():
         monkeypatch.setenv(name, value)
 
 
@@ -57,11 +51,11 @@ def test_cube_in_an_object_store_is_written_by_processes_and_opened_by_its_addre
 
 
 def test_bucket_and_credentials_may_be_given_as_options(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch
+    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in access(endpoint):
+    for name in access(s3_endpoint):
         monkeypatch.delenv(name)
-    options = {"key": "testing", "secret": "testing", "endpoint_url": f"http://{endpoint}"}
+    options = {"key": "testing", "secret": "testing", "endpoint_url": f"http://{s3_endpoint}"}
     import s3fs
 
     s3fs.S3FileSystem(**options).mkdir("given")

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from typer.testing import CliRunner
 
 import lstzoom
+from lstzoom import cli
 from lstzoom.config import SharpenConfig
 from lstzoom.cube import open_cube
 from lstzoom.encoding import UINT16
@@ -171,6 +173,59 @@ def test_a_scene_that_cannot_be_read_fails_by_name_and_the_rest_is_done(
     (one,), (other,) = ((store / "cubes").iterdir() for store in (done, tmp_path / "out"))
     assert open_cube(one).compute().identical(open_cube(other).compute())
     assert leftovers(tmp_path / "out") == ["failed/scene_20230602T100000"] or not leftovers(tmp_path / "out")
+
+
+def test_items_and_collection_are_valid_stac_and_lead_to_the_files(done: Path) -> None:
+    import jsonschema
+    import pystac
+    from pystac.validation.local_validator import get_local_schema_cache
+    from referencing import Registry, Resource
+
+    known = [(url, Resource.from_contents(content)) for url, content in get_local_schema_cache().items()]
+    registry: Any = Registry().with_resources(known)
+    folder = Path(pystac.__file__).parent / "validation" / "jsonschemas" / "stac-spec" / "v1.1.0"
+    schema = json.loads((folder / "item.json").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft7Validator(schema, registry=registry)
+    collection = pystac.Collection.from_file(str(done / "collection.json"))
+    items = list(collection.get_items())
+    assert len(items) == 24
+    for item in items:
+        validator.validate(json.loads(Path(item.self_href).read_text()))
+        for asset in item.assets.values():
+            assert Path(asset.get_absolute_href() or "").exists()
+    with rasterio.open(items[0].assets["lst"].get_absolute_href()) as file:
+        assert list(file.shape) == items[0].properties["proj:shape"]
+        assert list(file.transform)[:6] == items[0].properties["proj:transform"]
+
+
+def test_the_command_line_plans_tells_and_ends_with_codes(
+    region: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    runner, job = CliRunner(), str(write_fields(region, "cli.yaml"))
+    into = ["--into", str(done)]
+    planned = runner.invoke(
+        cli.app, ["plan", job, *into, "--workers", "7", "--map", str(tmp_path / "map.png")]
+    )
+    assert planned.exit_code == 0, planned.output
+    assert "2 scenes, 24 tiles, 24 of them done" in planned.output
+    assert "7 workers" in planned.output
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+    figures = json.loads(runner.invoke(cli.app, ["plan", job, *into, "--json"]).stdout)
+    assert (figures["tiles"], figures["pixels"], figures["rates"]) == (24, 2 * 480 * 390, "measured here")
+    assert figures["worker_bytes"] > 5e8
+    told = runner.invoke(cli.app, ["status", job, *into])
+    assert (told.exit_code, "2 of 2 scenes complete, 24 tiles" in told.output) == (0, True)
+    absent = runner.invoke(cli.app, ["status", job, "--into", str(tmp_path / "none")])
+    assert (absent.exit_code, "holds no run" in absent.output) == (3, True)
+    finish = tmp_path / "finish.json"
+    ran = runner.invoke(cli.app, ["run", job, *into, "--since", "last", "--on-finish", str(finish)])
+    assert (ran.exit_code, "nothing new" in ran.output) == (0, True)
+    assert json.loads(finish.read_text())["state"] == "nothing new"
+    other = str(write_fields(region, "other.yaml", method={"seed": 1}))
+    refused = runner.invoke(cli.app, ["run", other, *into, "--on-finish", str(finish)])
+    assert (refused.exit_code, "method.seed was 0 and is 1" in refused.output) == (3, True)
+    assert json.loads(finish.read_text())["exit_code"] == 3
 
 
 def test_retry_needs_a_run(region: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,16 @@ from lstzoom.errors import InputError
 from lstzoom.product import open_bundle
 from lstzoom.product.simulated import BundlePlan, write_bundle
 from lstzoom.simulate import Scene, simulate_scene
-from tests.s3_server import access, serve
+from tests.s3_server import access
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(tmp_path_factory.mktemp("moto")) as address:
-        yield address
+@pytest.fixture
+def endpoint(s3_endpoint: str) -> str:
+    return s3_endpoint
 
 
 @pytest.fixture(autouse=True)
