@@ -115,9 +115,7 @@ def test_two_files_for_one_layer_are_not_chosen_from(tmp_path: Path) -> None:
     # The one that the first pattern fits is the one.
     assert load("local", folder=tmp_path).vnir.band.values.tolist() == ["red"]
     (tmp_path / "red.tif").unlink()
-    with pytest.raises(
-        InputError, match=r"2 files of the acquisition .* fit '\*_red.*a_red.*b_red"
-    ):
+    with pytest.raises(InputError, match=r"2 files of the acquisition .* fit '\*_red.*a_red.*b_red"):
         load("local", folder=tmp_path)
 
 
