@@ -177,6 +177,12 @@ def _token(service: str, account: str, container: str) -> str:
         return token
 
 
+def forget_tokens() -> None:
+    """Have tokens fetched anew from now on."""
+    with _lock:
+        _tokens.clear()
+
+
 def _fetch(address: str) -> Mapping[str, Any]:
     key = os.environ.get("PC_SDK_SUBSCRIPTION_KEY")
     headers = {"Ocp-Apim-Subscription-Key": key} if key else {}
