@@ -179,11 +179,20 @@ class Job(Model):
 
 
 class _Strict(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML would let the last one win."""
+    """Refuses a key that is given twice, which YAML would let the last one win, and aliases.
+
+    Aliases of aliases make a text of some lines a document that fills the memory.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401
+        """Build a node that is no alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise ConfigError(f"the alias *{self.peek_event().anchor} is not read; write it out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         """Build a mapping of distinct keys."""
-        keys = [key.value for key, _ in node.value]
+        keys = [str(key.value) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
             raise ConfigError(f"the key {min(twice)!r} is given twice ({node.start_mark})")
@@ -210,7 +219,10 @@ def read_job(path: str | Path) -> Job:
     file = Path(path)
     try:
         fields = yaml.load(file.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506  (a SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except ConfigError:
+        raise
+    # Besides YAML's own errors: dates and numbers that are none, and brackets without end.
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"the job {str(path)!r} cannot be read: {error}") from error
     if not isinstance(fields, Mapping):
         raise ConfigError(f"the job {str(path)!r} is no mapping; write one with `lstzoom job init`")

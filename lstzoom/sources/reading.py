@@ -30,14 +30,13 @@ from lstzoom.sources.allowed import driver_of, require_allowed
 from lstzoom.sources.catalog import Access, Constants
 from lstzoom.sources.diagnosis import diagnosis
 from lstzoom.sources.encoding import Told, same_number, settle, to_kelvin
+from lstzoom.sources.redaction import plain, redact
 from lstzoom.sources.signing import (
     forget_tokens,
     gdal_options,
     gdal_path,
     is_remote,
     keep_logs_clean,
-    plain,
-    redact,
     remember_failure,
     sign,
     signs,

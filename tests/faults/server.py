@@ -97,7 +97,7 @@ def _handler(files: Faulty) -> type[BaseHTTPRequestHandler]:  # noqa: C901  (a c
                 self.send(200, data)
                 return
             bodies = {"cut": part[: length // 2], "short": part[: length // 2], "empty": b"",
-                      "less": part[: length // 2], "html": b"<html>Please come back later</html>"}  # fmt: skip
+                      "less": part[: length // 2], "html": b"<html>Come back later</html>"}  # fmt: skip
             sent = bodies.get(kind, part)
             told = len(part) if kind == "cut" else len(sent)
             span = f"bytes {first}-{first + told - 1 if kind == 'short' else last}/{len(data)}"

@@ -241,8 +241,8 @@ def test_s3_throttles(archive: Archive, s3: Faulty) -> None:
     both = [archive.landsat("s3://scenes"), archive.sentinel2("s3://scenes")]
     pair = load(quiet_catalog(), items=both, bands=["red"], chunks=20)
     lst, vnir = dask.compute(pair.lst, pair.vnir)
-    local = load("landsat-sentinel2", bands=["red"],
-                 items=[archive.landsat(str(archive.folder)), archive.sentinel2(str(archive.folder))])  # fmt: skip
+    here = [archive.landsat(str(archive.folder)), archive.sentinel2(str(archive.folder))]
+    local = load("landsat-sentinel2", bands=["red"], items=here)
     np.testing.assert_array_equal(lst.values, local.lst.values)
     np.testing.assert_array_equal(vnir.values, local.vnir.values)
     assert s3.failed["slowdown"] >= 2
@@ -291,10 +291,13 @@ BROKEN = {
 def test_files_that_are_no_rasters(archive: Archive, tmp_path: Path, kind: str, remote: bool) -> None:  # noqa: FBT001
     whole = (archive.folder / "LC08_ST_B10.TIF").read_bytes()
     content = {
-        "empty": b"", "html": b"<!DOCTYPE html><html><body>Login</body></html>" * 90, "other": b"\x89HDF\r\n" * 99,
-        "xml": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "cut": whole[: len(whole) * 2 // 3],
+        "empty": b"",
+        "html": b"<!DOCTYPE html><html><body>Login</body></html>" * 90,
+        "other": b"\x89HDF\r\n" * 99,
+        "xml": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+        "cut": whole[: len(whole) * 2 // 3],
         "absent": None,
-    }[kind]  # fmt: skip
+    }[kind]
     item = with_file(archive, tmp_path, content)
     reason = BROKEN[kind][1]
     with file_server(tmp_path) as files:
@@ -320,7 +323,7 @@ def of_file(archive: Archive, folder: Path, grid: GeoBox, numbers: NDArray[Any],
 @pytest.mark.fault("a file lies in another CRS than its item says", f"{NAMED}: lies on …, its item tells …")
 def test_another_crs(archive: Archive, tmp_path: Path) -> None:
     grid = archive.lst_grid
-    other = box(grid.affine.c, grid.affine.f, 30.0, tuple(grid.shape), "EPSG:32633")
+    other = box(grid.affine.c, grid.affine.f, 30.0, (grid.shape.y, grid.shape.x), "EPSG:32633")
     pair = of_file(archive, tmp_path, other, archive.lst_stored, nodata=0)
     with pytest.raises(
         GridMismatchError, match=r"LC08_ST_B10\.TIF' lies on .*32633.* its item tells .*32632"
