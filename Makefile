@@ -16,8 +16,8 @@ ifneq ($(wildcard ../shared/data/.),)
 export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large pydms notebooks docs \
-	constraints apt clean
+.PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large \
+	bench-mosaic pydms notebooks docs package constraints apt apt-browser apt-cluster clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: make apt" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
-		--constraint constraints.txt --editable ".[dev,report]"
+		--constraint constraints.txt --editable ".[dev,report,gateway,kubernetes,slurm]"
 	@touch $@
 
 # Kernels are compiled once for their text; without this the first run would wait for it.
@@ -76,6 +76,9 @@ bench-large: $(KERNELS) ## measure 2400 to 9600 pixels a side and a Sentinel-2 t
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.tile
 
+bench-mosaic: $(KERNELS) ## measure steps at the edges of scenes, tiles of mosaics, and the memory of one big COG (3 GB of disk)
+	$(BIN)/python -m benchmarks.mosaic
+
 bench-accuracy: $(KERNELS) ## measure the error against known truth, beside every bar and pyDMS
 	$(BIN)/python -m benchmarks.accuracy --json build/accuracy.json
 
@@ -89,20 +92,37 @@ pydms: .venv-pydms/.installed ## make .venv-pydms with pyDMS (another sharpener)
 	.venv-pydms/bin/python -m pip install --disable-pip-version-check --quiet "python_dms==1.2.1" "numpy<2" scipy scikit-learn
 	@touch $@
 
-notebooks: $(KERNELS) ## run every notebook from start to end
-	@test -n "$(NOTEBOOKS)" || { echo "notebooks/ holds no notebook yet; nothing was run" >&2; exit 1; }
+notebooks: $(KERNELS) $(VENV)/.notebooks ## run every notebook from start to end; warnings are failures
+	$(BIN)/python tools/notebooks.py build/notebooks $(NOTEBOOKS)
+
+$(VENV)/.notebooks: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
 		--constraint constraints.txt --editable ".[notebooks]"
-	$(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $(NOTEBOOKS)
+	@touch $@
 
-docs: ## build the documentation (there is none yet, so this fails)
-	@echo "there is no documentation site yet; read README.md and the docstrings" >&2; exit 1
+docs: $(VENV)/.docs ## build the documentation into build/site, strictly and without the network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[docs]"
+	@touch $@
+
+package: $(KERNELS) ## build sdist and wheel, check them, and run the demo from the wheel in a fresh environment
+	$(BIN)/python tools/package.py
 
 constraints: ## resolve constraints.txt anew (PYTHONS="python3.11 python3.12 python3.13")
 	$(PYTHON) tools/constraints.py $(PYTHONS)
 
+apt-browser: ## install Chromium and its driver, in which the report is tested (asks for root)
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends chromium chromium-driver
+
 apt: ## install the system packages on Debian or Ubuntu (asks for root)
 	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes make python3 python3-pip python3-venv libexpat1
+
+apt-cluster: ## install SLURM and munge on Debian or Ubuntu, for the tests that run them (asks for root)
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends munge slurm-wlm systemd
 
 clean: ## delete caches and builds; keeps .venv (delete that folder to start over)
 	rm -rf build dist .import_linter_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache

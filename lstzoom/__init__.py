@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 from lstzoom.errors import (
+    ClusterError,
     ConfigError,
     EmptySampleError,
     EncodingError,
@@ -21,6 +22,7 @@ from lstzoom.errors import (
 
 if TYPE_CHECKING:
     from lstzoom.config import SharpenConfig
+    from lstzoom.mosaics.make import mosaic
     from lstzoom.registration import measure_shift
     from lstzoom.sharpening import sharpen
     from lstzoom.sources.loading import load
@@ -37,10 +39,12 @@ _EXPORTS: Final[dict[str, str]] = {
     "load": "lstzoom.sources.loading",
     "load_model": "lstzoom.train",
     "measure_shift": "lstzoom.registration",
+    "mosaic": "lstzoom.mosaics.make",
     "sharpen": "lstzoom.sharpening",
 }
 
 __all__ = [
+    "ClusterError",
     "ConfigError",
     "EmptySampleError",
     "EncodingError",
@@ -56,6 +60,7 @@ __all__ = [
     "load",
     "load_model",
     "measure_shift",
+    "mosaic",
     "sharpen",
 ]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -96,6 +98,37 @@ def summarise(flags: Mapping[str, int], total: float, count: int) -> dict[str, f
     plain = flags[MEANINGS[QA.UNSUPPORTED]] + flags[MEANINGS[QA.INTERPOLATED]]
     out = {"lstzoom_unsupported_share": round(plain / valued, 4)} if valued else {}
     return out | ({"lstzoom_mean_uncertainty": round(total / count, 3)} if count else {})
+
+
+@dataclass(slots=True)
+class Moments:
+    """Bias and RMSE of departures, summed up over blocks.
+
+    Attributes
+    ----------
+    count, total, squares
+        Number of the finite values, their sum, and the sum of their squares.
+    """
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Add departures in kelvin, NaN where there is none."""
+        known = values[np.isfinite(values)].astype(np.float64)
+        self.count += known.size
+        self.total += float(known.sum())
+        self.squares += float((known**2).sum())
+
+    def attributes(self, name: str) -> dict[str, float]:
+        """Tell ``lstzoom_<name>_bias`` and ``_rmse`` in kelvin; nothing of no values."""
+        if not self.count:
+            return {}
+        return {
+            f"lstzoom_{name}_bias": round(self.total / self.count, 4),
+            f"lstzoom_{name}_rmse": round(math.sqrt(self.squares / self.count), 4),
+        }
 
 
 def coarser_bands(scene: SceneArrays) -> dict[str, float]:

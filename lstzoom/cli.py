@@ -6,6 +6,7 @@ stderr.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -21,7 +22,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom import __version__, cli_bundle, cli_catalog, cli_model
+from lstzoom import (
+    __version__,
+    cli_bundle,
+    cli_catalog,
+    cli_doctor,
+    cli_job,
+    cli_model,
+    cli_mosaic,
+    cli_report,
+    cli_serve,
+)
+from lstzoom.cli_help import EXIT_CODES, Debug, Quiet, Verbose, epilog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.interrupts import check, heard_as_interrupt
 
@@ -39,12 +51,7 @@ if TYPE_CHECKING:
     from lstzoom.validate import ValidationReport
 
 OK, UNEXPECTED, USAGE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3, 130
-_EXIT_CODES = (
-    "Exit codes: 0 done; 1 unexpected error (--debug shows where); 2 wrong usage; 3 input or settings "
-    "that cannot be used, the message tells the remedy; 130 interrupted. Files appear under their "
-    "final name only when they are complete."
-)
-_GDAL_CACHE_MB = "256"
+_GARBAGE_AFTER = 100_000
 # Requests that are refused or go silent are repeated; sources of STAC have settings of their own.
 _GDAL_HTTP = {
     "GDAL_HTTP_MAX_RETRY": "5",
@@ -70,9 +77,8 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "
 app = typer.Typer(
     no_args_is_help=True,
     help="Sharpen land surface temperature from 30 m to 10 m with visible and near-infrared bands.",
-    epilog=_EXIT_CODES,
+    epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -155,9 +161,6 @@ ConservationBox = Annotated[
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes of a local dask cluster; 1 works in this process.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 # What all commands share
@@ -166,7 +169,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 @contextmanager
 def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> Iterator[None]:
     """Set up logging and GDAL's memory, and turn errors into a message and an exit code."""
-    for name, value in {"GDAL_CACHEMAX": _GDAL_CACHE_MB, **_GDAL_HTTP}.items():
+    from lstzoom.machine import GDAL_CACHE_MB
+
+    for name, value in {"GDAL_CACHEMAX": GDAL_CACHE_MB, **_GDAL_HTTP}.items():
         os.environ.setdefault(name, value)
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
@@ -508,7 +513,14 @@ def _options(
     """Take the options that hold for all commands."""
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(
+    epilog=epilog(
+        "lstzoom sharpen lst_30m.tif vnir_10m.tif -o lst_10m.tif",
+        "lstzoom sharpen lst.tif B03.tif B04.tif B08.tif --mask scl.tif --mask-clear 4,5,6 -o sharp.tif",
+        "lstzoom sharpen scene.zip -o lst_10m.tif --qa flags.tif --uncertainty sigma.tif",
+        "lstzoom sharpen lst.tif vnir.tif -o sharp.tif --zarr sharp.zarr --workers 4 --memory 4GiB",
+    )
+)
 def sharpen(
     lst: Annotated[
         str,
@@ -609,8 +621,6 @@ def sharpen(
             conservation_box=conservation_box,
         )
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
-        if trained is not None:
-            tags["LSTZOOM_MODEL"] = trained.content_hash
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
         others = [one for one in (mask, lst_uncertainty, model) if one]
         _require_other_than_inputs(targets, [*inputs.paths, *others])
@@ -626,7 +636,13 @@ def sharpen(
             _tell(written)
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(
+    epilog=epilog(
+        "lstzoom validate lst_30m.tif vnir_10m.tif",
+        "lstzoom validate lst_30m.tif vnir_10m.tif --json accuracy.json --png maps.png",
+        "lstzoom validate lst_30m.tif vnir_10m.tif --truth airborne_10m.tif",
+    )
+)
 def validate(
     lst: LstFile,
     vnir: VnirFiles,
@@ -735,7 +751,7 @@ def _write_json(content: dict[str, Any], target: str) -> None:
     path.write_text(f"{text}\n", encoding="utf-8")
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command(epilog=epilog("lstzoom demo", "lstzoom demo --size 300 --workers 1 -o /tmp/lstzoom-demo"))
 def demo(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
@@ -760,17 +776,19 @@ def demo(
         if quiet:
             return
         _show_scores(done.report)
-        for path in (*done.written.paths.values(), *done.pictures):
+        for path in (*done.written.paths.values(), *done.pictures, *done.pages):
             typer.echo(f"wrote {path}")
         if done.missing:
-            typer.echo(f"no picture was drawn: {done.missing}", err=True)
+            typer.echo(f"not everything was drawn: {done.missing}", err=True)
         typer.echo(f"{done.seconds:.0f} s; everything is in {done.folder}")
+        for page in done.pages:
+            typer.echo(f"look at it in a browser: {page.resolve().as_uri()}")
 
 
-@app.command(epilog=_EXIT_CODES)
-def warm(*, quiet: Quiet = False, debug: Debug = False) -> None:
+@app.command(epilog=epilog("lstzoom warm"))
+def warm(*, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False) -> None:
     """Compile what the first run would compile: for images, clusters and installations."""
-    with _session(quiet=quiet, debug=debug):
+    with _session(quiet=quiet, verbose=verbose, debug=debug):
         from lstzoom.warm import warm as compile_all
 
         start = time.perf_counter()
@@ -782,13 +800,21 @@ def warm(*, quiet: Quiet = False, debug: Debug = False) -> None:
 catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")
 job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
 cli_bundle.register(catalog, _session)
-cli_bundle.register_product(app, _session, _EXIT_CODES)
+cli_bundle.register_product(app, _session)
+cli_report.register(app, _session)
+cli_doctor.register(app, _session)
+cli_serve.register(app, _session)
 cli_catalog.register(catalog, job, _session)
+cli_job.register(app, _session)
 cli_model.register(app, _session, _inputs, _settings)
+cli_mosaic.register(app, _session, _progress)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")
 
 
 def main() -> None:
     """Run the command line."""
+    # Importing makes a hundred thousand objects that stay; looking through them again and again for garbage
+    # takes a twentieth of a short run.
+    gc.set_threshold(_GARBAGE_AFTER)
     app()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lstzoom.cli_help import AsJson, Debug, Quiet, Verbose, epilog
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -94,7 +96,12 @@ def open_inputs(
 def register(app: typer.Typer, session: Session) -> None:
     """Add the commands about bundles to an app."""
 
-    @app.command()
+    @app.command(
+        epilog=epilog(
+            "lstzoom catalog ingest scene.zip -o scene.json",
+            "lstzoom catalog ingest s3://bucket/scene/ --strict",
+        )
+    )
     def ingest(
         bundle: Annotated[
             str, typer.Argument(metavar="BUNDLE", help="Folder, zip, or URL of a zip or of a prefix.")
@@ -107,10 +114,12 @@ def register(app: typer.Typer, session: Session) -> None:
             bool, typer.Option("--strict", help="Refuse whatever departs from the documents.")
         ] = False,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
     ) -> None:
         """Describe a bundle (LSTprecision, LSTzoom) as a STAC item."""
-        with session(debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             _ingest(bundle, output, strict=strict, overwrite=overwrite)
 
 
@@ -155,10 +164,15 @@ def _require_writable(output: Path, *, overwrite: bool) -> None:
         )
 
 
-def register_product(app: typer.Typer, session: Session, epilog: str) -> None:
+def register_product(app: typer.Typer, session: Session) -> None:
     """Add the command that writes the bundle of a sharpened scene to an app."""
 
-    @app.command(epilog=epilog)
+    @app.command(
+        epilog=epilog(
+            "lstzoom product scene.zip lst.tif --qa qa.tif --uncertainty sigma.tif -o products/",
+            "lstzoom product scene.zip sharp.zarr --accuracy accuracy.json -o products/",
+        )
+    )
     def product(
         bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Bundle that was sharpened.")],
         lst: Annotated[
@@ -202,13 +216,20 @@ def register_product(app: typer.Typer, session: Session, epilog: str) -> None:
         overwrite: Annotated[
             bool, typer.Option("--overwrite", help="Replace a product of the same name.")
         ] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
     ) -> None:
         """Write the LSTzoom bundle of a sharpened scene: layers, pictures, metadata, STAC item."""
-        with session(debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.product import ProductPlan, open_outputs, publish
             from lstzoom.product.provenance import read_extras
 
             plan = ProductPlan(style, edition, encoding, order, link, reflectance, overwrite)
             outputs = open_outputs(lst, qa, uncertainty)
-            typer.echo(publish(bundle, outputs, output, plan, extras=read_extras(model, accuracy)))
+            folder = publish(bundle, outputs, output, plan, extras=read_extras(model, accuracy))
+            if as_json:
+                typer.echo(json.dumps({"product": str(folder)}))
+            elif not quiet:
+                typer.echo(folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lstzoom.cli_help import AsJson, Debug, Overwrite, Quiet, Verbose, epilog
 from lstzoom.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ Window = Annotated[float | None, typer.Option("--window-days", min=0, help="Larg
 Cloud = Annotated[
     float | None, typer.Option("--max-cloud", min=0, max=100, help="Most cloud of an item, percent.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def register(catalog: typer.Typer, job: typer.Typer, session: Session) -> None:
@@ -53,10 +51,12 @@ def register(catalog: typer.Typer, job: typer.Typer, session: Session) -> None:
 
 
 def _register_reading(app: typer.Typer, session: Session) -> None:
-    @app.command("list")
-    def list_(*, as_json: AsJson = False, debug: Debug = False) -> None:
+    @app.command("list", epilog=epilog("lstzoom catalog list", "lstzoom catalog list --json"))
+    def list_(
+        *, as_json: AsJson = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+    ) -> None:
         """List the catalogues that come with lstzoom."""
-        with session(debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.sources.catalog import catalog_names, open_catalog
 
             found = [open_catalog(name) for name in catalog_names()]
@@ -67,25 +67,43 @@ def _register_reading(app: typer.Typer, session: Session) -> None:
             for one in found:
                 typer.echo(f"{one.name:<{width}}  {one.source.title}")
 
-    @app.command()
-    def show(name: Name, *, as_json: AsJson = False, debug: Debug = False) -> None:
+    @app.command(epilog=epilog("lstzoom catalog show landsat-sentinel2"))
+    def show(
+        name: Name,
+        *,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
         """Show what a catalogue says: services, LST, bands, masks, pairing."""
-        with session(debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.sources.catalog import open_catalog
 
             found = open_catalog(name)
             typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(_shown(found)))
 
-    @app.command()
-    def check(name: Name, *, items: Items = None, bands: Bands = None, debug: Debug = False) -> None:
+    @app.command(
+        epilog=epilog("lstzoom catalog check mine.toml", "lstzoom catalog check mine.toml --items items.json")
+    )
+    def check(
+        name: Name,
+        *,
+        items: Items = None,
+        bands: Bands = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
         """Check a catalogue, and with --items what it makes of STAC items; nothing is fetched."""
-        with session(debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.sources.catalog import open_catalog
             from lstzoom.sources.pair import make_pairs
             from lstzoom.sources.search import examine
 
             source = open_catalog(name)
-            typer.echo(f"{source.name}: valid")
+            if not quiet:
+                typer.echo(f"{source.name}: valid")
             if items is None:
                 return
             found = examine(source, items, bands=_list(bands))
@@ -96,7 +114,12 @@ def _register_reading(app: typer.Typer, session: Session) -> None:
 
 
 def _register_search(app: typer.Typer, session: Session) -> None:
-    @app.command()
+    @app.command(
+        epilog=epilog(
+            "lstzoom catalog search landsat-sentinel2 --bbox 11.0,48.0,11.2,48.1 --datetime 2023-06",
+            "lstzoom catalog search landsat-sentinel2 --area city.geojson --datetime 2023-06 --json",
+        )
+    )
     def search(
         name: Name,
         *,
@@ -110,11 +133,12 @@ def _register_search(app: typer.Typer, session: Session) -> None:
         window_days: Window = None,
         max_cloud: Cloud = None,
         as_json: AsJson = False,
+        quiet: Quiet = False,
         verbose: Verbose = False,
         debug: Debug = False,
     ) -> None:
         """Search a source; list pairs, and what cannot be used with the reason."""
-        with session(verbose=verbose, debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.sources.loading import find
             from lstzoom.sources.pair import make_pairs, pair_rule, require_pairs
 
@@ -138,7 +162,11 @@ def _register_search(app: typer.Typer, session: Session) -> None:
 
 
 def _register_job(app: typer.Typer, session: Session) -> None:
-    @app.command()
+    @app.command(
+        epilog=epilog(
+            "lstzoom job init job.yaml --catalog landsat-sentinel2 --bbox 11,48,11.2,48.1 --datetime 2023-06"
+        )
+    )
     def init(
         output: Annotated[
             Path | None, typer.Argument(metavar="FILE", help="YAML to write; default stdout.")
@@ -149,11 +177,13 @@ def _register_job(app: typer.Typer, session: Session) -> None:
         area: AreaFile = None,
         datetime: Annotated[str, typer.Option(metavar="TIME", help="Time or interval of the LST.")],
         endpoint: EndpointName = None,
-        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+        overwrite: Overwrite = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
         debug: Debug = False,
     ) -> None:
         """Write a job with every setting, its default and what it means."""
-        with session(debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.sources.job import parse_job, write_job
 
             place = _area(bbox, area)
@@ -170,20 +200,24 @@ def _register_job(app: typer.Typer, session: Session) -> None:
             if output.exists() and not overwrite:
                 raise InputError(f"{str(output)!r} exists; choose another name, or add --overwrite")
             output.write_text(text, encoding="utf-8")
-            typer.echo(f"wrote {output}", err=True)
+            if not quiet:
+                typer.echo(f"wrote {output}", err=True)
 
-    @app.command("check")
+    @app.command("check", epilog=epilog("lstzoom job check job.yaml"))
     def check_job(
         file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML of the job.")],
         *,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
         debug: Debug = False,
     ) -> None:
         """Check a job; nothing is searched or read."""
-        with session(debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.sources.job import read_job
 
             read_job(file)
-            typer.echo(f"{file}: valid")
+            if not quiet:
+                typer.echo(f"{file}: valid")
 
 
 def _area(bbox: str | None, file: Path | None) -> list[float] | Path | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lstzoom.cli_help import Debug, Overwrite, Quiet, Verbose, epilog
+
 if TYPE_CHECKING:
     from lstzoom.train import SceneModel
 
@@ -24,7 +26,12 @@ Settings = Callable[..., Any]
 def register(app: typer.Typer, session: Session, inputs: Open, settings: Settings) -> None:
     """Add the commands about models to an app."""
 
-    @app.command()
+    @app.command(
+        epilog=epilog(
+            "lstzoom fit lst_30m.tif vnir_10m.tif -o model.zip",
+            "lstzoom sharpen other_lst.tif other_vnir.tif --model model.zip -o other_10m.tif",
+        )
+    )
     def fit(
         lst: Annotated[str, typer.Argument(metavar="LST|BUNDLE", help="Coarse LST, or a bundle with both.")],
         vnir: Annotated[
@@ -55,13 +62,14 @@ def register(app: typer.Typer, session: Session, inputs: Open, settings: Setting
             typer.Option(metavar="METRES", help="What the thermal instrument resolves; as for sharpen."),
         ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Seed: the same seed gives the same model.")] = 0,
-        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+        overwrite: Overwrite = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
     ) -> None:
         """Train a model on one scene and keep it for `lstzoom sharpen --model`."""
-        with session(quiet=quiet, debug=debug):
+        with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.stream import choose_threads
             from lstzoom.train import fit_prepared
 

@@ -42,7 +42,7 @@ class WindowConfig(_Settings):
         le=512,
         description="Distance of window centres; neighbours overlap by half a stride.",
     )
-    extension: int = Field(default=4, ge=0, le=512, description="Pixels around a window that only train.")
+    extension: int = Field(default=2, ge=0, le=512, description="Pixels around a window that only train.")
     min_samples: int = Field(
         default=64, ge=2, description="With fewer samples a window leaves its part to the global model."
     )
@@ -55,7 +55,7 @@ class SampleConfig(_Settings):
         default=96, ge=16, le=1024, description="Side of a sampled patch of the scene, coarse pixels."
     )
     max_patches: int = Field(
-        default=64, ge=1, description="Patches visited in a run, shared by its scenes; at least one each."
+        default=32, ge=1, description="Patches visited in a run, shared by its scenes; at least one each."
     )
     levels: int = Field(default=32768, ge=256, description="Rows that train the level view.")
     details: int = Field(default=65536, ge=256, description="Rows that train the detail view.")
@@ -106,7 +106,7 @@ class SharpenConfig(_Settings):
         default=0.1, gt=0, description="CV of reflectance up to which a sample has full weight."
     )
     windows: WindowConfig = WindowConfig()
-    local_trees: TreeConfig = TreeConfig(trees=4, max_depth=5, min_leaf=5, feature_share=0.5)
+    local_trees: TreeConfig = TreeConfig(trees=3, max_depth=5, min_leaf=5, feature_share=0.35)
     level_trees: TreeConfig = TreeConfig(trees=6, max_depth=9, min_leaf=10, feature_share=0.5)
     detail_trees: TreeConfig = TreeConfig(trees=16, max_depth=12, min_leaf=20, feature_share=0.3)
     sample: SampleConfig = SampleConfig()
@@ -123,7 +123,62 @@ class SharpenConfig(_Settings):
         return self
 
     @property
+    def of_training(self) -> SharpenConfig:
+        """The same, with what only runs care about as by default: models do not depend on it."""
+        stride, usual = self.windows.stride, type(self).model_fields["chunk"].default
+        whole = -(-usual // stride) * stride
+        return self.model_copy(update={"chunk": whole, "outputs": (), "conservation_box": 1})
+
+    @property
     def local(self) -> LocalSettings:
         """Settings of the local windows for the kernels."""
         w = self.windows
         return LocalSettings(w.stride, w.extension, w.min_samples, self.local_trees.settings)
+
+
+class MosaicConfig(_Settings):
+    """Settings of `lstzoom.mosaic`: the grid, and how scenes are merged.
+
+    Examples
+    --------
+    >>> MosaicConfig(rule="latest").resolution
+    10.0
+    """
+
+    rule: Literal["mean", "median", "latest"] = Field(
+        default="mean",
+        description="How scenes are merged: 'mean' is feathered by the distance to edges and gaps and "
+        "weighted by inverse variance; 'latest' shows the edges of scenes.",
+    )
+    crs: str = Field(
+        default="EPSG:3035",
+        description="CRS of the mosaic: EPSG:3035 (Europe, equal area), EPSG:6933 (world, equal area), any "
+        "other, or 'utm' (the zones of the scenes, one mosaic each).",
+    )
+    resolution: float = Field(default=10.0, gt=0, description="Side of a pixel, units of the CRS.")
+    tile: int = Field(
+        default=2048,
+        ge=64,
+        le=8192,
+        description="Side of a tile in pixels; one tile is one task and one shard.",
+    )
+    period: Literal["all", "year", "month", "day"] = Field(
+        default="all",
+        description="Scenes that go into one mosaic: all, or those of each year, month or day (UTC).",
+    )
+    feather: float = Field(
+        default=1000.0,
+        ge=0,
+        le=100_000,
+        description="Width over which a scene fades to its edges and gaps, metres.",
+    )
+    scene_sd: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="Standard deviation by which scenes differ beside their uncertainty, kelvin; bounds how "
+        "far one scene can outweigh another.",
+    )
+    resampling: Literal["cubic", "bilinear", "nearest"] = Field(
+        default="cubic", description="How temperature is put on the grid, once for every scene."
+    )

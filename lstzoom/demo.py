@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ import lstzoom
 from lstzoom import metrics, plot, raster, stac, stream
 from lstzoom.config import SharpenConfig
 from lstzoom.errors import InputError, MissingExtraError
+from lstzoom.report import from_files, write_report
 from lstzoom.simulate import Scene, simulate_scene, write_scene
 from lstzoom.validate import ValidationReport
 
@@ -53,9 +54,11 @@ class Demonstration:
     pictures
         PNG files; empty without matplotlib.
     missing
-        What to install for pictures; empty if nothing is missing.
+        What to install for pictures and the page; empty if nothing is missing.
     seconds
         All of it.
+    pages
+        The report as an HTML page; empty without Bokeh.
     """
 
     folder: Path
@@ -64,6 +67,7 @@ class Demonstration:
     pictures: tuple[Path, ...]
     missing: str
     seconds: float
+    pages: tuple[Path, ...] = ()
 
 
 def run_demo(
@@ -113,7 +117,9 @@ def run_demo(
     scores = json.dumps(report.to_dict(), indent=2)
     (root / "scores.json").write_text(f"{scores}\n", encoding="utf-8")
     pictures, missing = _pictures(scene, report, root)
-    return Demonstration(root, written, report, pictures, missing, time.perf_counter() - start)
+    pages, lacking = _page(written, paths, root)
+    seconds = time.perf_counter() - start
+    return Demonstration(root, written, report, pictures, missing or lacking, seconds, pages)
 
 
 def _claimed(root: Path) -> Path:
@@ -174,6 +180,22 @@ def _pictures(scene: Scene, report: ValidationReport, root: Path) -> tuple[tuple
     except MissingExtraError as error:
         return (), str(error)
     return paths, ""
+
+
+def _page(written: stream.Written, inputs: Mapping[str, Path], root: Path) -> tuple[tuple[Path, ...], str]:
+    """Write the report, unless Bokeh is missing: that is no reason to fail."""
+    try:
+        scene = from_files(
+            written.paths["zarr"],
+            lst=inputs["lst"],
+            vnir=[inputs[name] for name in ("red", "green", "blue")],
+            truth=inputs["truth"],
+            accuracy=root / "scores.json",
+            title="Simulated city and fields",
+        )
+        return (write_report(scene, root / "report.html", overwrite=True),), ""
+    except MissingExtraError as error:
+        return (), str(error)
 
 
 def draw(

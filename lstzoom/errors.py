@@ -45,6 +45,30 @@ class EmptySampleError(InputError):
     """No usable pixel is left to train on."""
 
 
+class ClusterError(LstzoomError, RuntimeError):
+    """A cluster cannot be reached, gives no workers, or its workers are not what this process needs."""
+
+
+class JobError(LstzoomError):
+    """A job cannot be run on this store, or not now."""
+
+
+class JobChangedError(JobError, ValueError):
+    """The store holds results of another job."""
+
+
+class StoreBusyError(JobError):
+    """Another run holds the store."""
+
+
+class StoreError(LstzoomError):
+    """The store of results cannot be read or written."""
+
+
+class StoreFullError(StoreError):
+    """The store takes no more: it is full, read-only or forbidden."""
+
+
 class MissingExtraError(LstzoomError, ImportError):
     """An optional dependency is needed that is not installed."""
 

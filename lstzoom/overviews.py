@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +16,11 @@ from lstzoom.kernels.aggregate import area_mean_radiance
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lstzoom.write import Encoding
+    from lstzoom.encoding import Encoding
 
+# Of the full resolution, read at once: a mosaic is too wide to be read in whole rows.
 _ROWS: Final = 1024
+_COLUMNS: Final = 4096
 
 
 def build_radiance(path: Path, encoding: Encoding, block: int) -> None:
@@ -47,7 +49,7 @@ def build_radiance(path: Path, encoding: Encoding, block: int) -> None:
 
 def _write_level(file: Any, target: Path, factor: int, encoding: Encoding, block: int) -> None:  # noqa: ANN401
     rows, columns = (-(-side // factor) for side in file.shape)
-    step = max(1, _ROWS // factor)
+    step, across = max(1, _ROWS // factor), max(1, _COLUMNS // factor)
     a, b, c, d, e, f = tuple(file.transform)[:6]
     with rasterio.open(
         target, "w", driver="GTiff", height=rows, width=columns, count=1, dtype=encoding.dtype,
@@ -55,19 +57,13 @@ def _write_level(file: Any, target: Path, factor: int, encoding: Encoding, block
         transform=Affine(factor * a, factor * b, c, factor * d, factor * e, f),
         tiled=True, blockxsize=block, blockysize=block, bigtiff="IF_SAFER",
     ) as level:  # fmt: skip
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
+        for start, left in itertools.product(range(0, rows, step), range(0, columns, across)):
+            stop, right = min(start + step, rows), min(left + across, columns)
             top, bottom = start * factor, min(stop * factor, file.height)
-            stored = file.read(1, window=Window(0, top, file.width, bottom - top))
-            mean = _mean(_decoded(stored, encoding), factor)
-            level.write(encoding.encode(mean), 1, window=Window(0, start, columns, stop - start))
-
-
-def _decoded(stored: NDArray[Any], encoding: Encoding) -> NDArray[np.float64]:
-    values = stored * encoding.scale + encoding.offset
-    if encoding.nodata is not None and not math.isnan(encoding.nodata):
-        values[stored == encoding.nodata] = np.nan
-    return np.asarray(values, np.float64)
+            west, east = left * factor, min(right * factor, file.width)
+            stored = file.read(1, window=Window(west, top, east - west, bottom - top))
+            mean = _mean(encoding.decode(stored), factor)
+            level.write(encoding.encode(mean), 1, window=Window(left, start, right - left, stop - start))
 
 
 def _mean(values: NDArray[np.float64], factor: int) -> NDArray[np.float32]:

@@ -103,7 +103,7 @@ def before_after(
     if rgb is not None:
         panels.insert(0, _Panel(f"VNIR, {_metres(size)}", _stretch(rgb, above), above.shape, kelvin=False))
     low, high = _range([p.image for p in panels if p.kelvin])
-    window = _busiest(above if truth is None else np.asarray(truth), ratio) if zoom is None else zoom
+    window = busiest(above if truth is None else np.asarray(truth), ratio) if zoom is None else zoom
     return _draw(panels, _Scale("inferno", low, high, "LST (K)"), window, size, Path(path))
 
 
@@ -149,7 +149,7 @@ def error_maps(
     low, high = _range(list(errors.values()))
     reach = max(abs(low), abs(high), 0.1)
     scale = _Scale("RdBu_r", -reach, reach, "error, result minus truth (K)")
-    return _draw(panels, scale, _busiest(reference, 3) if zoom is None else zoom, size, Path(path))
+    return _draw(panels, scale, busiest(reference, 3) if zoom is None else zoom, size, Path(path))
 
 
 # Drawing
@@ -291,10 +291,22 @@ def _thin(image: NDArray[Any]) -> NDArray[Any]:
     return image[::step, ::step]
 
 
-def _busiest(fine: NDArray[Any], ratio: int) -> tuple[slice, slice]:
+def busiest(fine: NDArray[Any], ratio: int) -> tuple[slice, slice]:
     """Find the square window with the most variation over about three coarse pixels.
 
     Two thirds of it at least are valid.
+
+    Parameters
+    ----------
+    fine : array, shape ``(ny, nx)``
+        Values, NaN where missing.
+    ratio : int
+        Fine pixels along a coarse pixel, of which the window holds whole ones.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns.
     """
     # Whole coarse pixels, so that none is cut.
     side = max(8, min(60, min(fine.shape) // (4 * ratio))) * ratio

@@ -165,11 +165,27 @@ def align(scene: SceneArrays, config: SharpenConfig, threads: int = 1) -> tuple[
     shift = computed(measure_scene(scene, config, threads))
     if shift is None or not shift.is_sure:
         logger.warning("not aligned: %s", _unknown(shift))
-        return scene, shift
+    move = move_for(shift)
+    return (scene if move is None else scene.remake(move=move)), shift
+
+
+def move_for(shift: Shift | None) -> tuple[float, float] | None:
+    """Fine pixels along y and x by which a measured shift is corrected.
+
+    Parameters
+    ----------
+    shift
+        What was measured.
+
+    Returns
+    -------
+    tuple of float, or None
+        None where it is not sure, or nothing needs to be moved.
+    """
+    if shift is None or not shift.is_sure:
+        return None
     move = _snapped(shift.y), _snapped(shift.x)
-    if move == (0.0, 0.0):
-        return scene, shift
-    return scene.remake(move=move), shift
+    return None if move == (0.0, 0.0) else move
 
 
 def _snapped(value: float) -> float:

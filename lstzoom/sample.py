@@ -104,15 +104,17 @@ class Sample:
 
 def _smallest(rows: Rows, *, size: int, per_stratum: int) -> Rows:
     """Rows with the smallest keys, over all and in each stratum, in ascending order of the key."""
-    rows = rows.take(np.lexsort((rows.stratum, rows.key)))
+    # Places are sorted, not rows: those are long, and only the ones that are kept are worth a copy.
+    by_key = np.lexsort((rows.stratum, rows.key))
+    stratum = rows.stratum[by_key]
     keep = np.zeros(len(rows), np.bool_)
     keep[:size] = True
     # A stable sort by stratum leaves the keys of each in ascending order.
-    order = np.argsort(rows.stratum, kind="stable")
-    starts = np.flatnonzero(np.diff(rows.stratum[order], prepend=rows.stratum[order][:1] - 1))
+    order = np.argsort(stratum, kind="stable")
+    starts = np.flatnonzero(np.diff(stratum[order], prepend=stratum[order][:1] - 1))
     rank = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
     keep[order[rank < per_stratum]] = True
-    return rows.take(keep)
+    return rows.take(by_key[keep])
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from lstzoom.account import (
+    Moments,
     band_attributes,
     model_attributes,
     on_coarse_grid,
@@ -31,18 +32,21 @@ from lstzoom.account import (
     summarise,
     with_input,
 )
+from lstzoom.clusters import local_cluster
 from lstzoom.config import SharpenConfig
+from lstzoom.cube import result_variable
+from lstzoom.encoding import QA as QA_ENCODING
+from lstzoom.encoding import UINT16, Encoding
 from lstzoom.errors import ConfigError, InputError
 from lstzoom.halo import Block, blocks, is_lazy, ordered, run_block
 from lstzoom.inputs import SceneArrays, prepare
 from lstzoom.kernels.quality import MEANINGS, QA
 from lstzoom.kernels.register import Shift
 from lstzoom.registration import align, attributes, computed, measure_scene, tell
-from lstzoom.sharpening import ATTRS, BlockFunction, sharpen_scene
+from lstzoom.sharpening import BlockFunction, sharpen_scene
 from lstzoom.train import SceneModel, train
-from lstzoom.workers import choose_threads, graphs_on_cluster, in_threads, local_cluster, on_cluster
-from lstzoom.write import QA as QA_ENCODING
-from lstzoom.write import UINT16, CogSink, Encoding, ZarrSink, ZarrVariable
+from lstzoom.workers import choose_threads, graphs_on_cluster, in_threads, on_cluster
+from lstzoom.write import CogSink, ZarrSink
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -140,7 +144,8 @@ class Written:
         Whether that was corrected.
     account
         Footprint, reliability, mean uncertainty and the share of pixels without supported detail, as in the
-        attributes of `lstzoom.sharpen`, and bands coarser than the fine grid.
+        attributes of `lstzoom.sharpen`, bands coarser than the fine grid, and the residual before it was
+        corrected, coarse LST minus aggregated prediction: bias and RMSE in kelvin.
     """
 
     paths: Mapping[str, Path]
@@ -166,7 +171,7 @@ class _Sinks:
         for name, sink in self.files.items():
             sink.write(layers[name], window)
         if self.store is not None:
-            self.store.write(layers, window)
+            self.store.write({name: layers[name] for name in self.store.variables}, window)
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Add what was not known when the targets were opened."""
@@ -185,6 +190,7 @@ class _Tally:
     count: int = 0
     unsure: float = 0.0
     stated: int = 0
+    residual: Moments = field(default_factory=Moments)
     flags: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
 
     def add(self, layers: Mapping[str, NDArray[Any]]) -> None:
@@ -193,6 +199,7 @@ class _Tally:
         stated = sigma[np.isfinite(sigma)]
         self.unsure += float(stated.sum(dtype=np.float64))
         self.stated += stated.size
+        self.residual.add(layers["residual"])
         valid = lst[np.isfinite(lst)]
         if valid.size:
             self.low = min(self.low, float(valid.min()))
@@ -212,7 +219,7 @@ class _Tally:
 
     @property
     def account(self) -> dict[str, float]:
-        return summarise(self.by_flag, self.unsure, self.stated)
+        return summarise(self.by_flag, self.unsure, self.stated) | self.residual.attributes("residual")
 
 
 # Sizes
@@ -280,10 +287,10 @@ def choose_chunk(
     fitting = [
         chunk
         for chunk in range(low, max(high, low) + 1, stride)
-        if memory is None or _needed(chunk, bands, ratio, halo, threads) <= memory
+        if memory is None or needed_bytes(chunk, bands, ratio, halo, threads) <= memory
     ]
     if not fitting:
-        least = _needed(low, bands, ratio, halo, threads) / 2**30
+        least = needed_bytes(low, bands, ratio, halo, threads) / 2**30
         raise ConfigError(
             f"{(memory or 0) / 2**30:.2g} GiB do not hold {threads} block(s) of {low} coarse pixels with "
             f"{bands} bands; about {least:.1f} GiB are needed: raise --memory, or take fewer bands"
@@ -299,7 +306,8 @@ def choose_chunk(
     return min(fitting, key=lambda chunk: (rounds(chunk), -chunk))
 
 
-def _needed(chunk: int, bands: int, ratio: int, halo: int, threads: int) -> float:
+def needed_bytes(chunk: int, bands: int, ratio: int, halo: int, threads: int = 1) -> float:
+    """Estimate the memory that a process needs for so many blocks at a time, from what was measured."""
     return _PROCESS_BYTES + threads * block_bytes(chunk, bands, ratio, halo)
 
 
@@ -394,7 +402,8 @@ def write_scene(
         tell(shift, grid, moved=aligned)
         account = model_attributes(trained, scene.grids, settings.method) | band_attributes(scene)
         rows = {"lstzoom_level_rows": trained.level_rows, "lstzoom_detail_rows": trained.detail_rows}
-        sinks.tag(_upper(attributes(shift) | account | rows | {"lstzoom_aligned": int(aligned)}))
+        told = rows | {"lstzoom_aligned": int(aligned), "lstzoom_model": trained.content_hash}
+        sinks.tag(_upper(attributes(shift) | account | told))
         count, results = _computed(scene, trained, settings, client, threads)
         report(0, count)
         for done, (window, layers) in enumerate(results, 1):
@@ -413,6 +422,17 @@ def write_scene(
 def _layers(config: SharpenConfig) -> tuple[str, ...]:
     """Name the variables that a method has."""
     return ("lst", "qa", "lst_uncertainty") if config.method == "calibrated" else ("lst", "qa")
+
+
+def _computed_layers(config: SharpenConfig) -> tuple[str, ...]:
+    """Name what blocks compute: what is written, and the residual that is only summed up."""
+    return (*_layers(config), "residual")
+
+
+def _on_coarse_cells(residual: NDArray[np.float32], ratio: int) -> NDArray[np.float32]:
+    """Take the one value of every coarse pixel, which its known fine pixels share."""
+    rows, columns = (side // ratio for side in residual.shape)
+    return np.fmax.reduce(np.fmax.reduce(residual.reshape(rows, ratio, columns, ratio), axis=3), axis=1)
 
 
 def _input_uncertainty(
@@ -514,10 +534,7 @@ def _require_distinct(targets: Targets) -> None:
 
 def _store(targets: Targets, grid: GeoBox, tile: int, names: Sequence[str]) -> ZarrSink:
     assert targets.zarr is not None  # noqa: S101  (asked before)
-    variables = {
-        name: ZarrVariable.of(QA_ENCODING if name == "qa" else targets.encoding, **ATTRS[name])
-        for name in names
-    }
+    variables = {name: result_variable(name, targets.encoding) for name in names}
     return ZarrSink(targets.zarr, grid, variables, tile, attrs=targets.tags, overwrite=targets.overwrite)
 
 
@@ -534,7 +551,7 @@ def _computed(
     """Count the blocks; compute them, in no order, a bounded number ahead of the writing."""
     if scene.is_lazy:
         return _of_graphs(scene, model, config, client, threads)
-    work = _Work(BlockFunction(config, scene.grids.ratio, _layers(config)), scene, model)
+    work = _Work(BlockFunction(config, scene.grids.ratio, _computed_layers(config)), scene, model)
     halo = work.function.settings.halo
     todo = ordered(blocks(scene.lst.shape, config.chunk, halo), _across(scene, config.chunk, halo))
     if client is None:
@@ -559,7 +576,7 @@ def _block(work: _Work, block: Block) -> dict[str, NDArray[Any]]:
     result: dict[str, NDArray[Any]] = run_block(
         work.function, s.vnir, s.lst, s.usable, work.model, block, s.grids.ratio
     )
-    return result
+    return result | {"residual": _on_coarse_cells(result["residual"], s.grids.ratio)}
 
 
 def _across(scene: SceneArrays, chunk: int, halo: int) -> int:
@@ -577,10 +594,15 @@ def _of_graphs(
     threads: int,
 ) -> tuple[int, _Computed]:
     """Compute blocks of dask arrays."""
-    names = _layers(config)
-    tasks = _tasks(sharpen_scene(scene, model, config), names)
+    names, ratio = _computed_layers(config), scene.grids.ratio
+    told = config.model_copy(update={"outputs": ("residual",)})
+    tasks = _tasks(sharpen_scene(scene, model, told), names)
     done = _in_turn(tasks, threads) if client is None else graphs_on_cluster(tasks, client)
-    return len(tasks), ((window, {name: block[name].values for name in names}) for window, block in done)
+    found = ((window, {name: block[name].values for name in names}) for window, block in done)
+    return len(tasks), (
+        (window, layers | {"residual": _on_coarse_cells(layers["residual"], ratio)})
+        for window, layers in found
+    )
 
 
 def _in_turn(tasks: list[tuple[Window, xr.Dataset]], threads: int) -> Iterator[tuple[Window, xr.Dataset]]:

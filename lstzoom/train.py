@@ -134,10 +134,14 @@ class SceneModel:
         InputError
             If the file exists or cannot be written, or the model is not one that `load_model` would take.
         """
-        header = artefact.describe(self.model, self._facts(), created)
-        data = artefact.encode(self.model, header)
+        data, digest = self.to_bytes(created)
         artefact.put(path, data, overwrite=overwrite, storage_options=storage_options)
-        return str(header["sha256"])
+        return digest
+
+    def to_bytes(self, created: datetime | None = None) -> tuple[bytes, str]:
+        """Content of the file that `save` writes, and `content_hash`."""
+        header = artefact.describe(self.model, self._facts(), created)
+        return artefact.encode(self.model, header), str(header["sha256"])
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -148,7 +152,7 @@ class SceneModel:
             "detail_rows": self.detail_rows,
             "shifts": [None if shift is None else asdict(shift) for shift in self.shifts],
             "lstzoom": self.version,
-            "config": None if self.config is None else self.config.model_dump(mode="json"),
+            "config": None if self.config is None else self.config.of_training.model_dump(mode="json"),
         }
 
     def check(self, scene: SceneArrays, config: SharpenConfig) -> None:
@@ -523,3 +527,81 @@ def _forest(rows: Rows, settings: Any, seed: int) -> Forest | None:  # noqa: ANN
     if len(rows) < 2 * settings.min_leaf:
         return None
     return fit_forest(rows.features, rows.target, rows.weight, rows.bits, settings, seed=seed)
+
+
+# In steps, each of which may be made by another process
+
+
+def plan_visits(scenes: Sequence[SceneArrays], config: SharpenConfig) -> list[list[_Visit]]:
+    """Choose what is visited of scenes that train one model: patches of each, in their order.
+
+    Raises
+    ------
+    InputError
+        If the scenes do not have the same bands and ratio, or there is none.
+    """
+    _require_alike(scenes)
+    visits = _plan(scenes, config)
+    return [[visit for visit in visits if visit.scene == number] for number in range(len(scenes))]
+
+
+def surveyed(visits: Sequence[_Visit], scenes: int) -> list[_Visit]:
+    """Visits of one scene, of so many, from which the survey is made."""
+    return [visit for visit in visits if visit.number < max(1, _SURVEY_PATCHES // scenes)]
+
+
+def look_at(
+    scene: SceneArrays, visits: Sequence[_Visit], config: SharpenConfig, threads: int = 1
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """First step: sum up over `surveyed` patches of one scene what the survey needs."""
+    look = partial(_look, ratio=scene.grids.ratio, cv_threshold=config.cv_threshold)
+    return _visit(look, _only(scene, visits), visits, None, threads)
+
+
+def make_survey(
+    looks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    first: SceneArrays,
+    config: SharpenConfig,
+) -> _Survey:
+    """Second step: learn from the looks of all scenes, in their order."""
+    native = _native_footprint(config.native_resolution, first.grids.coarse)
+    return _survey(looks, bands=len(first.bands), native=native, ratio=first.grids.ratio, config=config)
+
+
+def sample_of(
+    scene: SceneArrays,
+    visits: Sequence[_Visit],
+    survey: _Survey,
+    config: SharpenConfig,
+    *,
+    scenes: int,
+    threads: int = 1,
+) -> tuple[Sample, Sample, list[FadingSums]]:
+    """Third step: sample some patches of one scene, of so many; tell how detail fades in each."""
+    few = max(1, _SURVEY_PATCHES // scenes)
+    sample = partial(_samples, ratio=scene.grids.ratio, config=config, few=few)
+    parts: list[_Part] = _visit(sample, _only(scene, visits), visits, survey, threads)
+    merged = _merged(parts, config)
+    return merged.levels, merged.details, [part.fading for part in parts if part.fading is not None]
+
+
+def finish_training(
+    parts: Sequence[tuple[Sample, Sample, Sequence[FadingSums]]],
+    survey: _Survey,
+    shifts: Sequence[Shift | None],
+    *,
+    bands: tuple[str, ...],
+    ratio: int,
+    config: SharpenConfig,
+) -> SceneModel:
+    """Last step: train on all samples, given in the order of the visits; as `train` does, bit for bit."""
+    # Sums of fractions depend on their order: one after the other, as over all patches at once.
+    fades = [one for part in parts for one in part[2]]
+    first = _Part(parts[0][0], parts[0][1], reduce(add, fades))
+    rest = [_Part(levels, details, None) for levels, details, _ in parts[1:]]
+    return _train([first, *rest], survey, shifts, bands=bands, ratio=ratio, config=config)
+
+
+def _only(scene: SceneArrays, visits: Sequence[_Visit]) -> list[SceneArrays]:
+    """List of scenes in which the visits find theirs."""
+    return [scene] * (visits[0].scene + 1 if visits else 1)

@@ -8,24 +8,14 @@ run of its own, until it is done and helps the others.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
-from multiprocessing import resource_tracker
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from lstzoom.errors import LstzoomError
-
-logger = logging.getLogger(__name__)
-
-# Blocks come and go by the hundred megabytes. Dask has workers give every freed page back at once, which
-# costs a third more time; what they hold is bounded by the blocks in flight either way.
-_WORKER_ENV: Final = {"MALLOC_TRIM_THRESHOLD_": str(256 << 20), "MALLOC_MMAP_THRESHOLD_": str(64 << 20)}
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -194,52 +184,3 @@ def _completed(
             f"workers died again and again, most likely for want of memory: {error}; give each more "
             "with --memory, or make the blocks smaller with --chunk"
         ) from error
-
-
-@contextmanager
-def local_cluster(workers: int, memory: float | None = None) -> Iterator[Any]:
-    """Start a dask cluster of processes on this machine and give its client.
-
-    Parameters
-    ----------
-    workers
-        Processes with one thread each.
-    memory
-        Bytes that each may take; by default its share of the machine.
-    """
-    from distributed import Client, LocalCluster  # noqa: PLC0415  (slow to import)
-
-    with ExitStack() as stack:
-        with _interrupts_held():
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address=None,
-                    memory_limit="auto" if memory is None else int(memory),
-                    silence_logs=logging.ERROR,
-                    env=_WORKER_ENV,
-                )
-            )
-            client = stack.enter_context(Client(cluster))
-        logger.info("%d workers at %s", workers, cluster.scheduler_address)
-        yield client
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while threads and processes are started, which then never see it.
-
-    A terminal interrupts the whole group of processes. Workers would each tell where they were; it is
-    for this process to end them. The thread that starts workers, and starts them again, inherits what
-    is blocked, and so do the workers.
-    """
-    # Started later, it would leave the signal unblocked for all that follow.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -321,3 +321,9 @@ def test_nested_json_is_no_way_around(data: bytes) -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
     with pytest.raises(lstzoom.InputError):
         artefact.decode(packed(unpacked(data) | {"model.json": deep}), "deep")
+
+
+def test_settings_of_runs_do_not_make_another_model(model: lstzoom.SceneModel) -> None:
+    run = CONFIG.model_copy(update={"chunk": 32, "outputs": ("residual",), "conservation_box": 3})
+    assert lstzoom.fit([SCENE], config=run).content_hash == model.content_hash
+    assert lstzoom.fit([SCENE], config=lstzoom.SharpenConfig(seed=6)).content_hash != model.content_hash

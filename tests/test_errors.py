@@ -32,7 +32,7 @@ def test_every_error_is_an_lstzoom_error() -> None:
     raised = [
         value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)
     ]
-    assert len(raised) == len(INPUT_ERRORS) + 3
+    assert len(raised) == len(INPUT_ERRORS) + 9
     assert all(issubclass(error, LstzoomError) for error in raised)
 
 

@@ -76,14 +76,14 @@ def test_error_maps_are_symmetric_around_white(scene: Scene, tmp_path: Path) -> 
 def test_zoom_finds_the_detail_and_whole_coarse_pixels() -> None:
     fine = np.full((200, 300), 300.0)
     fine[120:160, 210:260] += np.random.default_rng(0).normal(0, 3, (40, 50))
-    rows, cols = plot._busiest(fine, 3)
+    rows, cols = plot.busiest(fine, 3)
     assert rows.start % 3 == cols.start % 3 == 0
     assert (rows.stop - rows.start) % 3 == 0
     assert rows.start < 140 < rows.stop
     assert cols.start < 235 < cols.stop
     fine[100:, 180:] = np.nan
     fine[20:60, 20:60] += np.random.default_rng(0).normal(0, 0.5, (40, 40))
-    rows, cols = plot._busiest(fine, 3)
+    rows, cols = plot.busiest(fine, 3)
     assert rows.stop < 100
     assert cols.stop < 150
 
@@ -92,7 +92,7 @@ def test_zoom_finds_the_detail_and_whole_coarse_pixels() -> None:
 def test_zoom_lies_in_the_scene(ratio: int) -> None:
     for shape in ((7 * ratio, 9 * ratio), (40 * ratio, 11 * ratio), (64 * ratio, 64 * ratio)):
         fine = np.random.default_rng(1).normal(300.0, 1.0, shape)
-        rows, cols = plot._busiest(fine, ratio)
+        rows, cols = plot.busiest(fine, ratio)
         assert 0 <= rows.start < rows.stop <= shape[0]
         assert 0 <= cols.start < cols.stop <= shape[1]
 

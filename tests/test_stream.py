@@ -47,6 +47,28 @@ def test_files_give_the_bits_of_arrays(files: dict[str, Path], tmp_path: Path) -
         np.testing.assert_array_equal(written.read(1), sharp.lst.to_numpy())
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_residual_before_correction_is_summed_up(
+    files: dict[str, Path], tmp_path: Path, *, lazy: bool
+) -> None:
+    scene, config = opened(files), lstzoom.SharpenConfig(chunk=64, outputs=("residual",))
+    vnir = raster.open_stack([files[band] for band in BANDS], scene.grids.fine, chunks=150)
+    lst = raster.open_lst(files["lst"], chunks=50)
+    targets = stream.Targets(lst=tmp_path / "out.tif", zarr=tmp_path / "out.zarr")
+    if lazy:
+        written = stream.write_sharpened(vnir, lst, targets, config=config)
+    else:
+        written = stream.write_scene(scene, targets, config=config, threads=2)
+    residual = lstzoom.sharpen(vnir.compute(), lst.compute(), config=config).residual.values
+    cells = residual.reshape(100, 3, 110, 3)[:, 1, :, 1].astype(np.float64)
+    account = written.account
+    assert account["lstzoom_residual_bias"] == pytest.approx(np.nanmean(cells), abs=1e-4)
+    assert account["lstzoom_residual_rmse"] == pytest.approx(np.sqrt(np.nanmean(cells**2)), abs=1e-4)
+    assert float(account["lstzoom_residual_rmse"]) > 0.05
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert float(file.tags()["LSTZOOM_RESIDUAL_RMSE"]) == account["lstzoom_residual_rmse"]
+
+
 def test_moved_files_give_the_bits_of_moved_arrays(files: dict[str, Path], tmp_path: Path) -> None:
     plain = opened(files)
     hidden = np.ones((300, 330), np.uint8)

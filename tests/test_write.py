@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rio_cogeo import cog_validate
 
+from lstzoom.cube import write_region
 from lstzoom.errors import EncodingError, InputError
 from lstzoom.grid import grid_of
 from lstzoom.raster import open_lst
@@ -29,7 +30,6 @@ from lstzoom.write import (
     Encoding,
     ZarrSink,
     ZarrVariable,
-    write_region,
 )
 
 GRID = GeoBox((1100, 1300), Affine(10, 0, 500_000, 0, -10, 4_000_000), "EPSG:32631")
@@ -174,6 +174,17 @@ def test_overviews_average_lst_and_take_the_most_frequent_flag(tmp_path: Path) -
     assert cog_validate(tmp_path / "qa.tif", strict=True)[0]
 
 
+def test_overviews_do_not_depend_on_how_much_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = (280 + 30 * np.random.default_rng(0).random(GRID.shape)).astype(np.float32)
+    write_cog(tmp_path / "whole.tif", values, GRID)
+    monkeypatch.setattr("lstzoom.overviews._ROWS", 64)
+    monkeypatch.setattr("lstzoom.overviews._COLUMNS", 128)
+    write_cog(tmp_path / "parts.tif", values, GRID)
+    assert (tmp_path / "whole.tif").read_bytes() == (tmp_path / "parts.tif").read_bytes()
+
+
 def test_windows_never_written_are_missing(tmp_path: Path) -> None:
     path = tmp_path / "lst.tif"
     with CogSink(path, GRID) as sink:
@@ -298,7 +309,7 @@ def test_regions_never_written_are_missing(tmp_path: Path) -> None:
     path, values = tmp_path / "lst.zarr", field(SMALL, missing=0)
     window = (slice(32, 64), slice(64, 90))
     with ZarrSink(path, SMALL, VARIABLES, tile=32) as sink:
-        write_region(sink.store, zarr_blocks(values, window), window)
+        write_region(sink.store, None, window, zarr_blocks(values, window))
     with xr.open_zarr(path) as dataset:
         for name in ("lst", "exact"):
             assert np.isfinite(dataset[name].values).sum() == 32 * 26

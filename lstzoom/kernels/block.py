@@ -283,7 +283,7 @@ def _level_view(
         shape = (_size(part.rows) * ratio, _size(part.columns) * ratio)
         prior_fine = np.full(shape, model.scene_mean, np.float32)
     else:
-        rows = np.ascontiguousarray(coarse_levels[:, block.trainable].T)
+        rows = coarse_levels[:, block.trainable].T
         prior[block.trainable] = predict_out_of_bag(model.levels, rows, bits[block.trainable])
         prior_fine = predict(model.levels, levels, skip=(settings.seen - settings.margin) * ratio)
     coarse = Coarse(coarse_levels, lst, block.trainable, block.weight, bits, prior)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.runtime import rtsys
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -144,3 +145,14 @@ class _Cache(FunctionCache):
     """Numba's cache of a function, with our locator."""
 
     _impl_class = _Kept
+
+    def load_overload(self, sig: object, target_context: Any) -> Any:  # noqa: ANN401  (numba's own types)
+        """Load compiled code, or None.
+
+        Numba would make the context ready for compiling first, which takes half a second of a start. Machine
+        code needs no more than the runtime that holds its arrays. What is not kept is compiled, and then
+        numba does it all the same.
+        """
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstzoom.kernels.compile import jit
-from lstzoom.kernels.features import detail_count, detail_inputs, detail_line
+from lstzoom.kernels.features import detail_count, detail_inputs, detail_line, in_place
 from lstzoom.kernels.interpolate import SHARPNESS_FEATURE, cubic_weights, spline_weights
-from lstzoom.kernels.trees import STRIP, Forest, add_tree, closed_forest
+from lstzoom.kernels.trees import STRIP, Forest, add_tree, fill_strip, pack_forest
 
 
 def predict_details(
@@ -48,64 +48,45 @@ def predict_details(
     _, smooth = spline_weights(ratio)
     out = np.empty((len(forests), *lst_fine.shape), np.float32)
     work = np.empty((detail_count(len(levels)), lst_fine.shape[1]), np.float32)
-    rows = np.empty((lst_fine.shape[1], len(work)), np.float32)
-    grown = [closed_forest(f.feature, f.threshold, f.left) for f in forests]
+    row, predicted = np.empty(lst.shape[1], np.float32), np.empty(lst_fine.shape[1], np.float32)
+    packed = [pack_forest(f.feature, f.threshold, f.left) for f in forests]
+    keys = np.empty((-(-lst_fine.shape[1] // STRIP), len(work) * STRIP), np.int32)
     for line in range(lst_fine.shape[0]):
-        _rows(
+        detail_line(
             levels, given.spline, given.slope, given.residual, lst_fine[line], line + margin * ratio,
-            margin, lst.shape[1] - margin, ratio, start, weight, smooth, work, rows,
+            margin, lst.shape[1] - margin, ratio, start, weight, smooth, row, work,
         )  # fmt: skip
-        for k, (forest, (column, limit, child, depth)) in enumerate(zip(forests, grown, strict=True)):
-            _predict_rows(rows, column, limit, child, forest.value, depth, out[k, line])
+        _fill_strips(work, keys)
+        for k, (forest, (nodes, depth)) in enumerate(zip(forests, packed, strict=True)):
+            _predict_line(keys, nodes, forest.value, depth, predicted)
+            in_place(predicted, ratio, out[k, line])
     return list(out)
 
 
 @jit
-def _rows(
-    levels: NDArray[np.float32],
-    spline: NDArray[np.float32],
-    slope: NDArray[np.float32],
-    residual: NDArray[np.float32],
-    lst_line: NDArray[np.float32],
-    line: int,
-    first: int,
-    last: int,
-    ratio: int,
-    start: NDArray[np.int64],
-    weight: NDArray[np.float32],
-    smooth: NDArray[np.float32],
-    work: NDArray[np.float32],
-    rows: NDArray[np.float32],
-) -> None:
-    """Features of one fine row, pixel by pixel."""
-    row = np.empty(spline.shape[2], np.float32)
-    detail_line(
-        levels, spline, slope, residual, lst_line, line, first, last, ratio, start, weight, smooth, row, work
-    )
-    for x0 in range(0, rows.shape[0], STRIP):
-        for k in range(work.shape[0]):
-            for x in range(x0, min(x0 + STRIP, rows.shape[0])):
-                rows[x, k] = work[k, x]
+def _fill_strips(lines: NDArray[np.float32], keys: NDArray[np.int32]) -> None:
+    for s in range(keys.shape[0]):
+        n = min(STRIP, lines.shape[1] - s * STRIP)
+        for k in range(lines.shape[0]):
+            fill_strip(lines[k], s * STRIP, n, keys[s, k * STRIP : k * STRIP + n])
 
 
 @jit
-def _predict_rows(
-    rows: NDArray[np.float32],
-    column: NDArray[np.uint32],
-    limit: NDArray[np.float32],
-    child: NDArray[np.uint32],
+def _predict_line(
+    keys: NDArray[np.int32],
+    packed: NDArray[np.uint64],
     value: NDArray[np.float32],
     depth: NDArray[np.int64],
     out: NDArray[np.float32],
 ) -> None:
-    trees = column.shape[0]
-    node, total = np.empty(STRIP, np.uint32), np.empty(STRIP, np.float64)
-    for x0 in range(0, len(out), STRIP):
+    trees = packed.shape[0]
+    total = np.empty(STRIP, np.float64)
+    for s in range(keys.shape[0]):
+        x0 = s * STRIP
         n = min(STRIP, len(out) - x0)
         for i in range(n):
             total[i] = 0.0
-        part = rows[x0 : x0 + n]
         for t in range(trees):
-            add_tree(part, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
+            add_tree(keys[s], n, packed[t], value[t], depth[t], total)
         for i in range(n):
             out[x0 + i] = total[i] / trees

@@ -220,7 +220,10 @@ def _stretch(
     row: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Cubic convolution of one plane along one fine row, for coarse columns from `first` to `last`."""
+    """Cubic convolution of one plane along one fine row, for coarse columns from `first` to `last`.
+
+    `out` holds the fine pixels in the order of `detail_line`.
+    """
     ny, nx = planes.shape[1:]
     a, b = planes[k, min(max(y, 0), ny - 1)], planes[k, min(max(y + 1, 0), ny - 1)]
     c, d = planes[k, min(max(y + 2, 0), ny - 1)], planes[k, min(max(y + 3, 0), ny - 1)]
@@ -229,15 +232,23 @@ def _stretch(
     for q in range(ratio):
         w0, w1, w2, w3 = weight[q, 0], weight[q, 1], weight[q, 2], weight[q, 3]
         s = start[q]
+        line = out[q * (last - first) : (q + 1) * (last - first)]
+        # Where all four taps lie inside no pixel has to be asked.
+        low, high = min(max(first, -s), last), max(min(last, nx - 3 - s), first)
+        for x in range(low, high):
+            i = np.uint64(x + s)
+            line[x - first] = (
+                w0 * row[i]
+                + w1 * row[i + np.uint64(1)]
+                + w2 * row[i + np.uint64(2)]
+                + w3 * row[i + np.uint64(3)]
+            )
         for x in range(first, last):
-            i = x + s
-            if i >= 0 and i + 3 < nx:
-                value = w0 * row[i] + w1 * row[i + 1] + w2 * row[i + 2] + w3 * row[i + 3]
-            else:
+            if x < low or x >= high:
+                i = x + s
                 value = w0 * row[min(max(i, 0), nx - 1)] + w1 * row[min(max(i + 1, 0), nx - 1)]
                 value = value + w2 * row[min(max(i + 2, 0), nx - 1)]
-                value = value + w3 * row[min(max(i + 3, 0), nx - 1)]
-            out[(x - first) * ratio + q] = value
+                line[x - first] = value + w3 * row[min(max(i + 3, 0), nx - 1)]
 
 
 @jit
@@ -261,24 +272,42 @@ def detail_line(
 
     What a feature adds to its own interpolation is taken with the interpolation of LST (`smooth` are the
     weights of the spline), so that where LST is linear in a feature, so is its detail in the feature's. `out`
-    has shape (4 F + 1, fine pixels), `row` is working memory of one coarse row.
+    has shape (4 F + 1, fine pixels), `row` is working memory of one coarse row. Fine pixels stand in the
+    order in which a processor can make many at a time: the first of every coarse pixel, the second of every
+    one, and so on; `in_place` puts them back.
     """
     count = levels.shape[0]
     y, p = line // ratio, line % ratio
-    n = (last - first) * ratio
+    size = last - first
     above = y + start[p]
     for k in range(count):
         _stretch(spline, k, above, first, last, ratio, smooth[p], start, smooth, row, out[k])
         _stretch(slope, k, above, first, last, ratio, weight[p], start, weight, row, out[2 * count + k])
         _stretch(residual, k, above, first, last, ratio, weight[p], start, weight, row, out[3 * count + k])
-        for i in range(n):
-            level = levels[k, line, first * ratio + i]
-            detail = level - out[k, i]
+        apart(levels[k, line, first * ratio : last * ratio], ratio, out[count + k])
+        for i in range(size * ratio):
+            detail = out[count + k, i] - out[k, i]
             out[k, i] = detail
-            out[count + k, i] = level
             out[2 * count + k, i] *= detail
-    for i in range(n):
-        out[4 * count, i] = lst_line[i]
+    apart(lst_line, ratio, out[4 * count])
+
+
+@jit
+def apart(line: NDArray[np.float32], ratio: int, out: NDArray[np.float32]) -> None:
+    """Bring fine pixels of a row into the order of `detail_line`."""
+    size = len(line) // ratio
+    for q in range(ratio):
+        for x in range(size):
+            out[q * size + x] = line[x * ratio + q]
+
+
+@jit
+def in_place(line: NDArray[np.float32], ratio: int, out: NDArray[np.float32]) -> None:
+    """Bring fine pixels from the order of `detail_line` into that of the row."""
+    size = len(line) // ratio
+    for q in range(ratio):
+        for x in range(size):
+            out[x * ratio + q] = line[q * size + x]
 
 
 @jit
@@ -315,8 +344,7 @@ def _detail_planes(
             strip,
         )
         for k in range(out.shape[0]):
-            for x in range(out.shape[2]):
-                out[k, line, x] = strip[k, x]
+            in_place(strip[k], ratio, out[k, line])
 
 
 def detail_features(

@@ -17,14 +17,16 @@ from lstzoom.kernels.amplitude import amplitude_of
 from lstzoom.kernels.compile import jit
 from lstzoom.kernels.fuse import local_weight
 from lstzoom.kernels.trees import (
+    STRIP,
     TreeSettings,
     add_tree,
     bag,
-    closed,
-    closed_forest,
     features_per_split,
+    fill_strip,
     grow_tree,
     node_capacity,
+    out_of_bag,
+    pack_tree,
 )
 from lstzoom.kernels.windows import Span, reach_of, tent
 from lstzoom.types import YX
@@ -183,12 +185,12 @@ def _forest(
     threshold: NDArray[np.float32],
     left: NDArray[np.int32],
     value: NDArray[np.float32],
+    packed: NDArray[np.uint64],
+    depth: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Grow a window's forest into the given arrays; return its out-of-bag predictions."""
     codes, edges = _linear_bins(columns)
     n = len(target)
-    total, count = np.zeros(n, np.float32), np.zeros(n, np.int32)
-    node = np.empty(n, np.uint32)
     for t in range(feature.shape[0]):
         inside = bag(bits, t)
         if len(inside) == 0:
@@ -197,21 +199,10 @@ def _forest(
             codes, edges, target, weight, inside, max_depth, min_leaf, take, np.uint64(t),
             feature[t], threshold[t], left[t], value[t],
         )  # fmt: skip
-        limit, child, depth = closed(threshold[t], left[t])
-        column = feature[t].astype(np.uint32)
-        for i in range(n):
-            node[i] = 0
-        for _ in range(depth):
-            for i in range(n):
-                k = node[i]
-                node[i] = child[k] + np.uint32(columns[column[k], i] > limit[k])
-        for i in range(n):
-            if not (bits[i] >> np.uint64(t)) & np.uint64(1):
-                total[i] += value[t, node[i]]
-                count[i] += 1
-    for i in range(n):
-        total[i] = total[i] / count[i] if count[i] else np.nan
-    return total
+        depth[t] = pack_tree(feature[t], threshold[t], left[t], packed[t])
+    own = np.empty(n, np.float32)
+    out_of_bag(columns, bits, packed, value, depth, own)
+    return own
 
 
 @jit
@@ -224,28 +215,27 @@ def _add_window(
     tent_x: NDArray[np.float32],
     trained: bool,  # noqa: FBT001  (compiled code takes positions)
     share: float,
-    feature: NDArray[np.int16],
-    threshold: NDArray[np.float32],
-    left: NDArray[np.int32],
+    packed: NDArray[np.uint64],
     value: NDArray[np.float32],
+    depth: NDArray[np.int64],
     sums: NDArray[np.float32],
 ) -> None:
     """Predict a window's fine pixels and add local and fused prediction, weighted by the tent."""
-    trees = feature.shape[0]
-    n = len(tent_x)
-    column, limit, child, depth = closed_forest(feature, threshold, left)
-    rows = np.empty((n, planes.shape[0]), np.float32)
-    node, total = np.empty(n, np.uint32), np.empty(n, np.float64)
+    trees, n = packed.shape[0], len(tent_x)
+    keys = np.empty(planes.shape[0] * STRIP, np.int32)
+    total = np.empty(n, np.float64)
     for i in range(len(tent_y)):
         y, x0 = corner[0] + i, corner[1]
         if trained:
-            for k in range(planes.shape[0]):
-                for j in range(n):
-                    rows[j, k] = planes[k, y + skip, x0 + j + skip]
-            for j in range(n):
-                total[j] = 0.0
-            for t in range(trees):
-                add_tree(rows, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
+            for first in range(0, n, STRIP):
+                m = min(STRIP, n - first)
+                for k in range(planes.shape[0]):
+                    fill_strip(planes[k, y + skip], x0 + skip + first, m, keys[k * STRIP : k * STRIP + m])
+                part = total[first : first + m]
+                for j in range(m):
+                    part[j] = 0.0
+                for t in range(trees):
+                    add_tree(keys, m, packed[t], value[t], depth[t], part)
         for j in range(n):
             w = tent_y[i] * tent_x[j]
             world = prior_fine[y, x0 + j]
@@ -277,6 +267,8 @@ def _window(
     threshold: NDArray[np.float32],
     left: NDArray[np.int32],
     value: NDArray[np.float32],
+    packed: NDArray[np.uint64],
+    depth: NDArray[np.int64],
     sums: NDArray[np.float32],
 ) -> tuple[float, float, float]:
     """Fit and use one window; return its share, amplitude and reliability."""
@@ -292,7 +284,7 @@ def _window(
         if trained:
             own = _forest(
                 columns, target, _take(weight, place, y0, x0, n), _take(bits, place, y0, x0, n),
-                max_depth, min_leaf, take, feature, threshold, left, value,
+                max_depth, min_leaf, take, feature, threshold, left, value, packed, depth,
             )  # fmt: skip
             share = local_weight(target, own, world)
             for i in range(n):
@@ -301,8 +293,7 @@ def _window(
                 fused[i] = share * own[i] + (1.0 - share) * world[i]
         amplitude, reliability = amplitude_of(target, fused, place)
     _add_window(
-        planes, prior_fine, skip, corner, tent_y, tent_x, trained, share,
-        feature, threshold, left, value, sums,
+        planes, prior_fine, skip, corner, tent_y, tent_x, trained, share, packed, value, depth, sums,
     )  # fmt: skip
     return share, amplitude, reliability
 
@@ -367,6 +358,7 @@ def blend_windows(
     threshold = np.zeros((trees.trees, capacity), np.float32)
     left = np.full((trees.trees, capacity), -1, np.int32)
     value = np.zeros((trees.trees, capacity), np.float32)
+    packed, depth = np.zeros((trees.trees, capacity), np.uint64), np.zeros(trees.trees, np.int64)
     sums = np.zeros((2, *prior_fine.shape), np.float32)
     spread = np.zeros((3, *prior_fine.shape), np.float32)
     take = features_per_split(len(planes), trees)
@@ -382,7 +374,7 @@ def blend_windows(
                 (row.train.start, row.train.stop, column.train.start, column.train.stop),
                 (y, x), tent_y, tent_x,
                 trees.max_depth, trees.min_leaf, settings.min_samples, take,
-                feature, threshold, left, value, sums,
+                feature, threshold, left, value, packed, depth, sums,
             )  # fmt: skip
             _spread(np.array(figures), tent_y, x, tent_x, y, spread)
     return Blend(sums[0], sums[1], *spread)

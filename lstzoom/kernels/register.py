@@ -21,7 +21,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
 
 from lstzoom.kernels.compile import jit
 from lstzoom.types import YX
@@ -180,9 +179,15 @@ def measure_agreement(
 
 def _known(passed: NDArray[np.float32], reach: int, ratio: int) -> NDArray[np.bool_]:
     """Coarse pixels that are known at every shift: all shifts are judged by the same ones."""
-    finite = np.isfinite(passed).all(axis=0).astype(np.uint8)
-    around = minimum_filter(finite, 2 * reach + 1, mode="constant", cval=0)
-    return np.asarray(around[::ratio, ::ratio] == 1)
+    finite = np.pad(np.isfinite(passed).all(axis=0), reach)
+    rows, columns = (range(0, n, ratio) for n in passed.shape[1:])
+    known = np.ones((len(rows), len(columns)), np.bool_)
+    tall = np.ones((len(rows), finite.shape[1]), np.bool_)
+    for step in range(2 * reach + 1):
+        tall &= finite[step : step + passed.shape[1] : ratio]
+    for step in range(2 * reach + 1):
+        known &= tall[:, step : step + passed.shape[2] : ratio]
+    return known
 
 
 def _thinned(bands: NDArray[np.float32]) -> NDArray[np.float32]:

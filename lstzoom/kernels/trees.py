@@ -23,6 +23,11 @@ MAX_BINS = 255
 STRIP = 256
 """Pixels that one tree handles before the next tree is read: both then stay in the cache."""
 
+_NODE_BITS = 20
+_COLUMN_BITS = 12
+_NODES = 2**_NODE_BITS - 1
+_COLUMNS = 2**_COLUMN_BITS - 1
+
 
 @dataclass(frozen=True, slots=True)
 class TreeSettings:
@@ -314,84 +319,112 @@ def bag(bits: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
 
 
 @jit
-def predict_row(
-    row: NDArray[np.float32],
-    feature: NDArray[np.int16],
-    threshold: NDArray[np.float32],
-    left: NDArray[np.int32],
-    value: NDArray[np.float32],
-) -> float:
-    """Value of the leaf of one tree that a row falls into."""
-    node = 0
-    while left[node] >= 0:
-        node = left[node] if row[feature[node]] <= threshold[node] else left[node] + 1
-    leaf: float = value[node]
-    return leaf
+def comparable(value: np.float32) -> np.int32:
+    """Bits of a finite float, or of infinity, as an integer that is larger where the float is."""
+    # Adding zero makes -0 of 0, which are equal, the same.
+    bits = np.float32(value + np.float32(0.0)).view(np.int32)
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @jit
-def closed(
-    threshold: NDArray[np.float32], left: NDArray[np.int32]
-) -> tuple[NDArray[np.float32], NDArray[np.uint32], int]:
-    """One tree whose leaves lead to themselves, and its depth: every row may take as many steps."""
-    nodes = len(left)
-    limit, child = threshold.copy(), left.astype(np.uint32)
-    depth = np.zeros(nodes, np.int64)
+def pack_tree(
+    feature: NDArray[np.int16],
+    threshold: NDArray[np.float32],
+    left: NDArray[np.int32],
+    packed: NDArray[np.uint64],
+) -> int:
+    """Put all that a step down a tree needs into one number for each node; return the tree's depth.
+
+    From the top: 32 bits of the threshold, `_COLUMN_BITS` of the feature, `_NODE_BITS` of the left child. A
+    leaf leads to itself, so that every pixel may take as many steps as the deepest.
+    """
+    depth = np.zeros(len(left), np.int64)
     deepest = 0
-    for k in range(nodes):
+    for k in range(len(left)):
         if left[k] < 0:
-            limit[k] = np.inf
-            child[k] = k
+            limit, column, child = comparable(np.float32(np.inf)), np.int64(0), np.int64(k)
         else:
+            limit, column, child = comparable(threshold[k]), np.int64(feature[k]), np.int64(left[k])
             # Children follow their parent, so its depth is known by now.
-            depth[left[k]] = depth[left[k] + 1] = depth[k] + 1
+            depth[child] = depth[child + 1] = depth[k] + 1
             deepest = max(deepest, depth[k] + 1)
-    return limit, child, deepest
+        packed[k] = (
+            (np.uint64(np.uint32(limit)) << np.uint64(32))
+            | (np.uint64(column) << np.uint64(_NODE_BITS))
+            | np.uint64(child)
+        )
+    return deepest
+
+
+@jit
+def pack_forest(
+    feature: NDArray[np.int16], threshold: NDArray[np.float32], left: NDArray[np.int32]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Pack all trees of a forest and give their depths; see `pack_tree`."""
+    packed = np.empty(left.shape, np.uint64)
+    depth = np.empty(left.shape[0], np.int64)
+    for t in range(left.shape[0]):
+        depth[t] = pack_tree(feature[t], threshold[t], left[t], packed[t])
+    return packed, depth
+
+
+@jit
+def fill_strip(line: NDArray[np.float32], first: int, n: int, strip: NDArray[np.int32]) -> None:
+    """Bring `n` values of one feature, from the `first` on, into the form in which trees compare."""
+    for i in range(n):
+        strip[i] = comparable(line[first + i])
+
+
+@jit
+def _step(
+    packed: NDArray[np.uint64], keys: NDArray[np.int32], node: np.uint64, pixel: np.uint64
+) -> np.uint64:
+    word = packed[node]
+    column = (word >> np.uint64(_NODE_BITS)) & np.uint64(_COLUMNS)
+    above = keys[column * np.uint64(STRIP) + pixel] > np.int32(word >> np.uint64(32))
+    return np.uint64((word & np.uint64(_NODES)) + np.uint64(above))
 
 
 @jit
 def add_tree(
-    rows: NDArray[np.float32],
+    keys: NDArray[np.int32],
     n: int,
-    column: NDArray[np.uint32],
-    limit: NDArray[np.float32],
-    child: NDArray[np.uint32],
+    packed: NDArray[np.uint64],
     value: NDArray[np.float32],
     depth: int,
-    node: NDArray[np.uint32],
     total: NDArray[np.float64],
 ) -> None:
-    """Add the prediction of one tree for the first `n` rows; `node` is working memory.
+    """Add the prediction of one tree for `n` pixels.
 
-    All rows take a step before any takes the next: their steps do not wait for each other's memory,
-    where a single row walking down waits at every node.
+    `keys` are `STRIP` values of each feature, one feature after another, from `fill_strip`. Eight pixels walk
+    down side by side: a step waits for the memory of the one before it, and meanwhile others are taken.
     """
-    for i in range(n):
-        node[i] = 0
-    for _ in range(depth):
-        for i in range(n):
-            k = node[i]
-            node[i] = child[k] + np.uint32(rows[i, column[k]] > limit[k])
-    for i in range(n):
-        total[i] += value[node[i]]
-
-
-@jit
-def closed_forest(
-    feature: NDArray[np.int16], threshold: NDArray[np.float32], left: NDArray[np.int32]
-) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32], NDArray[np.int64]]:
-    """Columns, limits, children and depths of all trees of a forest; see `closed`."""
-    trees = feature.shape[0]
-    limit, child = np.empty_like(threshold), np.empty(left.shape, np.uint32)
-    # Unsigned indices spare the check for negative ones at every step.
-    column = feature.astype(np.uint32)
-    depth = np.empty(trees, np.int64)
-    for t in range(trees):
-        one, other, depth[t] = closed(threshold[t], left[t])
-        for k in range(left.shape[1]):
-            limit[t, k] = one[k]
-            child[t, k] = other[k]
-    return column, limit, child, depth
+    whole = n - n % 8
+    for i in range(0, whole, 8):
+        p = np.uint64(i)
+        a = b = c = d = e = f = g = h = np.uint64(0)
+        for _ in range(depth):
+            a = _step(packed, keys, a, p)
+            b = _step(packed, keys, b, p + np.uint64(1))
+            c = _step(packed, keys, c, p + np.uint64(2))
+            d = _step(packed, keys, d, p + np.uint64(3))
+            e = _step(packed, keys, e, p + np.uint64(4))
+            f = _step(packed, keys, f, p + np.uint64(5))
+            g = _step(packed, keys, g, p + np.uint64(6))
+            h = _step(packed, keys, h, p + np.uint64(7))
+        total[i] += value[a]
+        total[i + 1] += value[b]
+        total[i + 2] += value[c]
+        total[i + 3] += value[d]
+        total[i + 4] += value[e]
+        total[i + 5] += value[f]
+        total[i + 6] += value[g]
+        total[i + 7] += value[h]
+    for i in range(whole, n):
+        a = np.uint64(0)
+        for _ in range(depth):
+            a = _step(packed, keys, a, np.uint64(i))
+        total[i] += value[a]
 
 
 @jit
@@ -407,44 +440,53 @@ def _predict_planes(
     n_features = planes.shape[0]
     ny, nx = out.shape
     trees = feature.shape[0]
-    column, limit, child, depth = closed_forest(feature, threshold, left)
-    rows = np.empty((STRIP, n_features), np.float32)
-    node = np.empty(STRIP, np.uint32)
+    packed, depth = pack_forest(feature, threshold, left)
+    keys = np.empty(n_features * STRIP, np.int32)
     total = np.empty(STRIP, np.float64)
     for y in range(ny):
         for x0 in range(0, nx, STRIP):
             n = min(STRIP, nx - x0)
             for k in range(n_features):
-                line = planes[k, y + skip]
-                for i in range(n):
-                    rows[i, k] = line[skip + x0 + i]
+                fill_strip(planes[k, y + skip], skip + x0, n, keys[k * STRIP : k * STRIP + n])
             for i in range(n):
                 total[i] = 0.0
             for t in range(trees):
-                add_tree(rows, n, column[t], limit[t], child[t], value[t], depth[t], node, total)
+                add_tree(keys, n, packed[t], value[t], depth[t], total)
             for i in range(n):
                 out[y, x0 + i] = total[i] / trees
 
 
 @jit
-def _predict_out_of_bag(
-    rows: NDArray[np.float32],
+def out_of_bag(
+    columns: NDArray[np.float32],
     bits: NDArray[np.uint64],
-    feature: NDArray[np.int16],
-    threshold: NDArray[np.float32],
-    left: NDArray[np.int32],
+    packed: NDArray[np.uint64],
     value: NDArray[np.float32],
+    depth: NDArray[np.int64],
     out: NDArray[np.float32],
 ) -> None:
-    for i in range(rows.shape[0]):
-        total = 0.0
-        count = 0
-        for t in range(feature.shape[0]):
-            if (bits[i] >> np.uint64(t)) & np.uint64(1):
-                continue
-            total += predict_row(rows[i], feature[t], threshold[t], left[t], value[t])
-            count += 1
-        out[i] = total / count if count else np.nan
+    """Mean over the trees that have not seen a row, for every row; NaN where all have.
+
+    `columns` has one line for each feature, `bits` the hashes that drew the bags.
+    """
+    keys = np.empty(columns.shape[0] * STRIP, np.int32)
+    one, total = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
+    count = np.empty(STRIP, np.int64)
+    for first in range(0, len(out), STRIP):
+        n = min(STRIP, len(out) - first)
+        for k in range(columns.shape[0]):
+            fill_strip(columns[k], first, n, keys[k * STRIP : k * STRIP + n])
+        total[:] = 0.0
+        count[:] = 0
+        for t in range(packed.shape[0]):
+            one[:] = 0.0
+            add_tree(keys, n, packed[t], value[t], depth[t], one)
+            for i in range(n):
+                unseen = np.int64(1) - np.int64((bits[first + i] >> np.uint64(t)) & np.uint64(1))
+                total[i] += unseen * one[i]
+                count[i] += unseen
+        for i in range(n):
+            out[first + i] = total[i] / count[i] if count[i] else np.nan
 
 
 @jit
@@ -514,6 +556,11 @@ def fit_forest(
     Forest
     """
     capacity = node_capacity(len(rows), settings)
+    if capacity > _NODES or rows.shape[1] > _COLUMNS:
+        raise ConfigError(
+            f"a tree of up to {capacity} nodes on {rows.shape[1]} features is too large; at most {_NODES} "
+            f"nodes and {_COLUMNS} features are possible: take a smaller sample, less depth or fewer bands"
+        )
     feature = np.zeros((settings.trees, capacity), np.int16)
     threshold = np.zeros((settings.trees, capacity), np.float32)
     left = np.full((settings.trees, capacity), -1, np.int32)
@@ -581,10 +628,9 @@ def predict_out_of_bag(
         NaN for a row that every tree has seen.
     """
     out = np.empty(len(rows), np.float32)
-    _predict_out_of_bag(
-        np.ascontiguousarray(rows, dtype=np.float32), bits,
-        forest.feature, forest.threshold, forest.left, forest.value, out,
-    )  # fmt: skip
+    packed, depth = pack_forest(forest.feature, forest.threshold, forest.left)
+    columns = np.ascontiguousarray(rows.T, dtype=np.float32)
+    out_of_bag(columns, bits, packed, forest.value, depth, out)
     return out
 
 

@@ -23,9 +23,9 @@ from lstzoom.product.pictures import COLOUR_MAP
 from lstzoom.product.rewrite import PRODUCT
 
 if TYPE_CHECKING:
+    from lstzoom.encoding import Encoding
     from lstzoom.product.bundle import Bundle
     from lstzoom.product.survey import Survey
-    from lstzoom.write import Encoding
 
 ITEM_FILE: Final = "stac_item.json"
 COLLECTION_FILE: Final = "collection.json"

@@ -15,6 +15,7 @@ from lstzoom.errors import InputError
 from lstzoom.product.bundle import VNIR, Bundle
 from lstzoom.product.outputs import Outputs
 from lstzoom.product.survey import Survey
+from lstzoom.train import load_model
 
 if TYPE_CHECKING:
     from lstzoom.product.containers import Container
@@ -38,7 +39,7 @@ class Extras:
     Attributes
     ----------
     model
-        Name and SHA-256 of the stored model.
+        Name, size and SHA-256 of the file of the model, and the model's own content hash.
     accuracy
         Figures of `lstzoom validate --json`, one scale up.
     """
@@ -53,26 +54,28 @@ def read_extras(model: Path | None = None, accuracy: Path | None = None) -> Extr
     Parameters
     ----------
     model
-        Stored model, a file; described by name and SHA-256.
+        File that `SceneModel.save` or ``lstzoom fit`` wrote.
     accuracy
         JSON that ``lstzoom validate --json`` wrote.
 
     Raises
     ------
     InputError
-        If a file cannot be read.
+        If a file cannot be read, or is no model.
     """
     try:
-        stored = None if model is None else model.read_bytes()
         figures = None if accuracy is None else json.loads(accuracy.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot read what describes the run ({error}); name the files of the run"
         ) from error
-    told = None
-    if model is not None and stored is not None:
-        told = {"name": model.name, "bytes": len(stored), "sha256": hashlib.sha256(stored).hexdigest()}
-    return Extras(told, _finite(figures))
+    return Extras(None if model is None else _file_of_model(model), _finite(figures))
+
+
+def _file_of_model(path: Path) -> dict[str, Any]:
+    content_hash, stored = load_model(path).content_hash, path.read_bytes()
+    digest = hashlib.sha256(stored).hexdigest()
+    return {"name": path.name, "bytes": len(stored), "sha256": digest, "content_hash": content_hash}
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401  (any JSON)
@@ -178,7 +181,8 @@ def _tell_training(account: _Account, tags: Mapping[str, str], extras: Extras) -
     account.tell(
         "windows", {**dict(zip(names, lattice, strict=True)), "unit": "coarse pixels"} if known else None
     )
-    account.tell("model", extras.model, "the trained model was not stored")
+    account.tell("model_content_hash", _hash_of_model(tags, extras))
+    account.tell("model_file", extras.model, "no file of the model was named (--model)")
     shift = {name: _number(tags.get(f"shift_{name}")) for name in ("y", "x", "confidence")}
     measured = shift["y"] is not None
     account.tell(
@@ -190,10 +194,21 @@ def _tell_training(account: _Account, tags: Mapping[str, str], extras: Extras) -
     account.tell("reliability", _number(tags.get("reliability")))
 
 
+def _hash_of_model(tags: Mapping[str, str], extras: Extras) -> str | None:
+    """Say which model it was, as the run told; a file has to hold the same."""
+    told, stored = tags.get("model"), (extras.model or {}).get("content_hash")
+    if told is not None and stored is not None and told != stored:
+        raise InputError(
+            f"the result was made with the model {told[:12]}..., and {(extras.model or {})['name']!r} holds "
+            f"{stored[:12]}...; name the model of the run, or none"
+        )
+    return told
+
+
 def _tell_quality(account: _Account, outputs: Outputs, found: Survey, extras: Extras) -> None:
     account.tell("conservation_box_coarse_pixels", _whole(outputs.tags.get("conservation_box")))
     account.tell("conservation", found.conservation.summary(), "no coarse pixel has all of its fine pixels")
-    account.tell("residual_before_correction", None, "the residuals of the run were not written")
+    account.tell("residual_before_correction", _residual(outputs.tags))
     account.tell("accuracy_one_scale_up", extras.accuracy, "the run was not validated")
     account.tell("qa_percentages", found.shares(), "flags were not written (--qa)")
     account.tell("temperature", found.kelvin.summary("K"))
@@ -201,6 +216,12 @@ def _tell_quality(account: _Account, outputs: Outputs, found: Survey, extras: Ex
         "uncertainty", found.sigma.summary("K") if found.sigma.count else None,
         "it was not written" if outputs.uncertainty is None else "no pixel has one",
     )  # fmt: skip
+
+
+def _residual(tags: Mapping[str, str]) -> dict[str, Any] | None:
+    """Coarse temperature minus aggregated prediction, as the run summed it up."""
+    found = {name: _number(tags.get(f"residual_{name}")) for name in ("bias", "rmse")}
+    return None if None in found.values() else {"unit": "K", **found}
 
 
 def _whole(text: str | None) -> int | None:

@@ -17,6 +17,7 @@ import numpy as np
 import rasterio
 
 from lstzoom import raster
+from lstzoom.encoding import ENCODINGS, QA, Encoding
 from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.grid import GridPair, coincide, describe_grid
 from lstzoom.product import masks, pictures
@@ -28,7 +29,7 @@ from lstzoom.product.outputs import Outputs, values_of
 from lstzoom.product.provenance import Extras, checksums, sharpening_block
 from lstzoom.product.rewrite import PRODUCT, Rewrite, rewritten
 from lstzoom.product.survey import Survey, survey
-from lstzoom.write import ENCODINGS, QA, CogSink, Encoding
+from lstzoom.write import CogSink
 
 if TYPE_CHECKING:
     import xarray as xr

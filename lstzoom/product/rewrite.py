@@ -15,9 +15,9 @@ from lstzoom.product.naming import LongName
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
+    from lstzoom.encoding import Encoding
     from lstzoom.product.bundle import Bundle
     from lstzoom.product.naming import BundleName
-    from lstzoom.write import Encoding
 
 PRODUCT: Final = "LSTzoom"
 UNKNOWN: Final = "not in the metadata of the input"

@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from lstzoom.config import SharpenConfig
+from lstzoom.clusters import Cluster
+from lstzoom.config import MosaicConfig, SharpenConfig
 from lstzoom.errors import ConfigError
 from lstzoom.sources.area import Area as AnyArea
 from lstzoom.sources.area import as_area
@@ -101,43 +102,65 @@ class GridOptions(Model):
         default=None, ge=2, description="Fine pixels along a coarse one; null: from the grids."
     )
     tile: int = Field(
-        default=1024, ge=64, description="Side of a tile in coarse pixels; one tile is one task."
+        default=512,
+        ge=16,
+        le=4096,
+        description="Side of a tile in coarse pixels, a multiple of method.windows.stride; one tile is one "
+        "task, one COG and one shard of the Zarr cube.",
+    )
+
+
+class ModelOptions(Model):
+    """The global model that all tiles of a scene share."""
+
+    scope: Literal["scene", "day", "region"] = Field(
+        default="scene",
+        description="What one model is trained on: a scene, all scenes of a day (UTC), or all of the region.",
     )
 
 
 class Outputs(Model):
     """What is written."""
 
-    folder: str = Field(default="out", description="Folder, relative to this file, or address of a store.")
-    cog: bool = Field(default=True, description="Cloud-optimised GeoTIFFs.")
-    zarr: bool = Field(default=False, description="Zarr.")
+    folder: str = Field(
+        default="out", description="Folder, relative to this file, or address of a store such as s3://..."
+    )
+    zarr: bool = Field(default=True, description="A Zarr cube (time, y, x) for each grid.")
+    cog: bool = Field(default=True, description="Cloud-optimised GeoTIFFs of every tile.")
+    stac: bool = Field(default=True, description="STAC items and a collection.")
     qa: bool = Field(default=True, description="Flags that tell where a value comes from.")
+    uncertainty: bool = Field(
+        default=True, description="Standard uncertainty, which the published method does not have."
+    )
     encoding: Literal["uint16", "float32"] = Field(
         default="uint16", description="uint16 stores steps of 0.01 K."
     )
-    overwrite: bool = Field(default=False, description="Replace what is there.")
-
-
-class Cluster(Model):
-    """Where it runs."""
-
-    kind: Literal["local", "address"] = Field(
-        default="local", description="local: processes of this machine; address: a running dask scheduler."
-    )
-    address: str | None = Field(
-        default=None, description="Address of the scheduler, such as tcp://host:8786."
-    )
-    workers: int = Field(default=2, ge=1, description="Processes, for local.")
-    threads: int = Field(default=1, ge=1, description="Threads of a process, for local.")
-    memory: str | None = Field(
-        default=None, description="Memory of a process, such as 4GB; null: a fair share."
-    )
 
     @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if (self.kind == "address") != (self.address is not None):
-            raise ValueError("address belongs to kind: address, and only to it")
+    def _something(self) -> Self:
+        if not (self.zarr or self.cog):
+            raise ValueError("nothing would be written: turn zarr or cog on")
         return self
+
+
+class RunOptions(Model):
+    """How it runs; nothing here changes results."""
+
+    retries: int = Field(default=3, ge=0, le=100, description="Attempts of a task beyond the first.")
+    backoff_s: float = Field(
+        default=2.0, ge=0, description="Seconds before the second attempt, doubled before each further one."
+    )
+    in_flight: int | None = Field(
+        default=None, ge=1, description="Tasks that the cluster holds at a time; null: two for every thread."
+    )
+    patience_s: float = Field(
+        default=600.0, gt=0, description="Seconds to wait for a worker when the cluster has none."
+    )
+    lease_s: float = Field(
+        default=120.0,
+        ge=5,
+        description="Seconds after which a run that has gone silent loses the store to the next one.",
+    )
 
 
 class Job(Model):
@@ -152,9 +175,24 @@ class Job(Model):
     pair: PairOptions = PairOptions()
     grid: GridOptions = GridOptions()
     masks: MaskOptions = MaskOptions()
+    model: ModelOptions = ModelOptions()
     method: SharpenConfig = SharpenConfig()
     outputs: Outputs = Outputs()
     cluster: Cluster = Cluster()
+    run: RunOptions = RunOptions()
+    mosaic: MosaicConfig = MosaicConfig()
+
+    @model_validator(mode="after")
+    def _whole_strides(self) -> Self:
+        """Tiles are blocks, and blocks hold whole strides."""
+        tile, stride = self.grid.tile, self.method.windows.stride
+        if tile % stride:
+            up = -(-tile // stride) * stride
+            raise ValueError(
+                f"grid.tile is {tile} and method.windows.stride {stride}; tiles must hold whole strides: "
+                f"use tile: {up}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known(self) -> Self:

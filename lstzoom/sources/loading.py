@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Protocol, TypedDict
 
 import dask.array as da
 import numpy as np
@@ -92,6 +93,39 @@ class SharpenInputs(TypedDict):
     config: SharpenConfig
 
 
+class FineReader(Protocol):
+    """Reads reflectance, a window of the fine grid at a time; can be pickled."""
+
+    def read(self, window: Window) -> NDArray[np.float32]:
+        """Bands, rows and columns of a window."""
+        ...
+
+    def layers(self) -> list[RemoteBand]:
+        """List all that is read."""
+        ...
+
+
+class CoarseReader(Protocol):
+    """Reads what lies on the coarse grid, a window at a time; can be pickled."""
+
+    def read(self, what: str, window: Window) -> NDArray[Any]:
+        """One of ``"lst"``, ``"valid"`` and ``"uncertainty"`` in a window."""
+        ...
+
+    def layers(self) -> list[RemoteBand]:
+        """List all that is read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Both sides of a pair by windows, and the grids they are read on."""
+
+    fine: FineReader
+    coarse: CoarseReader
+    grids: GridPair
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedPair:
     """What `lstzoom.sharpen` takes, and where it comes from.
@@ -110,6 +144,8 @@ class LoadedPair:
         What was loaded: catalogue, items, times, native resolution, masks.
     unusable
         Items that were found and not used, with the reason.
+    readers
+        The same by windows: what `lstzoom.sources.windowed` reads with, for those who bring their own tasks.
 
     Notes
     -----
@@ -123,6 +159,7 @@ class LoadedPair:
     uncertainty: xr.DataArray | None
     attrs: Mapping[str, Any]
     unusable: tuple[Unusable, ...] = field(default=(), repr=False)
+    readers: Readers | None = field(default=None, repr=False)
 
     def inputs(self, config: SharpenConfig | None = None) -> SharpenInputs:
         """Return arguments of `lstzoom.sharpen`: ``sharpen(**pair.inputs())``.
@@ -221,15 +258,46 @@ def load(
     """
     source = open_catalog(catalog)
     if source.source.kind == "simulated" and items is None:
-        return _simulated(source, bands, chunks)
+        return load_simulated(source, bands, chunks)
+    found, pairing = find_pairs(
+        source, area, datetime, endpoint=endpoint, items=items, folder=folder, bands=bands,
+        window_days=window_days, max_cloud=max_cloud, min_coverage=min_coverage, allow=allow,
+    )  # fmt: skip
+    pair = _chosen(pairing, lst_item)
+    loaded = load_pair(source, pair, area=found.area, bands=bands, masks=masks, ratio=ratio, chunks=chunks)
+    return replace(loaded, unusable=found.unusable)
+
+
+def find_pairs(
+    catalog: str | Path | Catalog,
+    area: Area | None = None,
+    datetime: When | None = None,
+    *,
+    endpoint: str | None = None,
+    items: Items | None = None,
+    folder: str | Path | None = None,
+    bands: Sequence[str] | None = None,
+    window_days: float | None = None,
+    max_cloud: float | None = None,
+    min_coverage: float | None = None,
+    allow: Sequence[str] | None = None,
+) -> tuple[Found, Pairing]:
+    """Search a source and pair all of it; arguments and errors as for `load`.
+
+    Returns
+    -------
+    found : Found
+        Candidates, and what cannot be used.
+    pairing : Pairing
+        At least one pair.
+    """
+    source = open_catalog(catalog)
     found = find(
         source, area, datetime, endpoint=endpoint, items=items, folder=folder, bands=bands,
         max_cloud=max_cloud, window_days=window_days, allow=allow,
     )  # fmt: skip
     rule = pair_rule(found, window_days=window_days, min_coverage=min_coverage)
-    pair = _chosen(require_pairs(found, rule), lst_item)
-    loaded = load_pair(source, pair, area=found.area, bands=bands, masks=masks, ratio=ratio, chunks=chunks)
-    return LoadedPair(loaded.vnir, loaded.lst, loaded.valid, loaded.uncertainty, loaded.attrs, found.unusable)
+    return found, require_pairs(found, rule)
 
 
 def find(
@@ -309,11 +377,11 @@ def load_pair(
         for one, found in zip(pair.vnir, bands_of, strict=True)
     )
     thermal = _thermal(source, pair.lst, lst, options, native, factor)
-    made = _Arrays(grids, chunks)
+    made, vnir = _Arrays(grids, chunks), _VnirPlan(members, grids.fine, len(names))
     attrs = _attrs(source, pair, members, thermal, grids, options)
     lst_attrs = {"units": "K", "standard_name": "surface_temperature", **_provenance(attrs)}
     return LoadedPair(
-        vnir=made.vnir(_VnirPlan(members, grids.fine, len(names)), names, attrs),
+        vnir=made.vnir(vnir, names, attrs),
         lst=made.coarse(thermal, "lst", np.dtype(np.float32), lst_attrs),
         valid=made.coarse(thermal, "valid", np.dtype(np.bool_), {"long_name": "the LST can be used"}),
         uncertainty=None if thermal.uncertainty is None else made.coarse(
@@ -321,6 +389,7 @@ def load_pair(
             {"units": "K", "long_name": "standard error of the LST"},
         ),
         attrs=attrs,
+        readers=Readers(vnir, thermal, grids),
     )  # fmt: skip
 
 
@@ -363,6 +432,10 @@ class _VnirPlan:
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return ("lstzoom._VnirPlan", _grid_token(self.grid), *(m.__dask_tokenize__() for m in self.members))
 
+    def layers(self) -> list[RemoteBand]:
+        """Bands and masks of all items."""
+        return [band for one in self.members for band in (*one.bands, *(mask.band for mask in one.masks))]
+
     def read(self, window: Window) -> NDArray[np.float32]:
         """Bands, rows and columns of a window."""
         shape = (self.count, *(part.stop - part.start for part in window))
@@ -396,6 +469,11 @@ class _ThermalPlan:
             "lstzoom._ThermalPlan", _grid_token(self.grid), self.factor, self.max_uncertainty,
             *(one.__dask_tokenize__() for one in parts),
         )  # fmt: skip
+
+    def layers(self) -> list[RemoteBand]:
+        """LST, its masks, and its uncertainty where there is one."""
+        others = [self.uncertainty] if self.uncertainty is not None else []
+        return [self.lst, *(mask.band for mask in self.masks), *others]
 
     def read(self, what: str, window: Window) -> NDArray[Any]:
         """One layer in a window of the coarse grid."""
@@ -709,10 +787,51 @@ def _provenance(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {"native_resolution_m": attrs["lst_native_resolution_m"], "catalog": attrs["catalog"]}
 
 
-def _simulated(source: Catalog, bands: Sequence[str] | None, chunks: int) -> LoadedPair:
-    """Simulate the scene in memory, as dask arrays."""
+@lru_cache(maxsize=2)
+def _simulated_arrays(names: Names) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Reflectance and LST of the simulated scene, made once in a process."""
     from lstzoom.simulate import simulate_scene  # noqa: PLC0415  (only the demonstration needs it)
 
+    scene = simulate_scene(_DEMO_SHAPE).to_xarray()
+    return scene.vnir.sel(band=list(names)).to_numpy(), scene.lst.to_numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class _SimulatedVnir:
+    """Reflectance of the simulated scene by windows."""
+
+    names: Names
+
+    def read(self, window: Window) -> NDArray[np.float32]:
+        return _simulated_arrays(self.names)[0][:, window[0], window[1]]
+
+    def layers(self) -> list[RemoteBand]:
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class _SimulatedLst:
+    """LST of the simulated scene by windows; all of it can be used."""
+
+    names: Names
+
+    def read(self, what: str, window: Window) -> NDArray[Any]:
+        part = _simulated_arrays(self.names)[1][window]
+        if what == "uncertainty":
+            raise InputError("the simulated scene has no uncertainty of its LST")
+        return np.ones(part.shape, np.bool_) if what == "valid" else part
+
+    def layers(self) -> list[RemoteBand]:
+        return []
+
+
+def load_simulated(
+    catalog: str | Path | Catalog, bands: Sequence[str] | None, chunks: int = DEFAULT_CHUNK
+) -> LoadedPair:
+    """Simulate the scene of the demonstration in memory, as dask arrays."""
+    from lstzoom.simulate import simulate_scene  # noqa: PLC0415  (only the demonstration needs it)
+
+    source = open_catalog(catalog)
     names = chosen_bands(source, bands)
     scene = simulate_scene(_DEMO_SHAPE).to_xarray()
     ratio = scene.vnir.sizes["y"] // scene.lst.sizes["y"]
@@ -720,4 +839,6 @@ def _simulated(source: Catalog, bands: Sequence[str] | None, chunks: int) -> Loa
     lst = scene.lst.chunk({"y": chunks, "x": chunks})
     native = source.lst.native_resolution_m
     attrs = {"catalog": source.name, "licence": source.source.licence, "lst_native_resolution_m": native}
-    return LoadedPair(vnir, lst, xr.ones_like(lst, bool), None, attrs)
+    grids = resolve_grids(grid_of(lst), [grid_of(vnir)], ratio)
+    readers = Readers(_SimulatedVnir(names), _SimulatedLst(names), grids)
+    return LoadedPair(vnir, lst, xr.ones_like(lst, bool), None, attrs, readers=readers)

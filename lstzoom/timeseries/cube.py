@@ -55,7 +55,7 @@ def require_cube(cube: xr.Dataset, *, uncertainty: bool = False, time: bool = Tr
 def _require_times(cube: xr.Dataset) -> None:
     if "time" not in cube.coords or cube.time.dtype.kind != "M":
         raise InputError("the cube has no coordinate time of dates; give it one with assign_coords(time=...)")
-    if not (np.diff(cube.time.values) > np.timedelta64(0)).all():
+    if not (np.diff(cube.time.values) > np.timedelta64(0, "ns")).all():
         raise InputError("the times of the cube are not ascending, or repeat; sort them with sortby('time')")
 
 

@@ -79,13 +79,15 @@ def slowly(coarse: Coarse, fine: np.ndarray, prior_fine: np.ndarray, how: LocalS
     return Blend(*single(sums))
 
 
-def node_arrays(how: TreeSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def node_arrays(how: TreeSettings) -> tuple[np.ndarray, ...]:
     shape = (how.trees, 2 ** (how.max_depth + 1))
     return (
         np.zeros(shape, np.int16),
         np.zeros(shape, np.float32),
         np.full(shape, -1, np.int32),
         np.zeros(shape, np.float32),
+        np.zeros(shape, np.uint64),
+        np.zeros(how.trees, np.int64),
     )
 
 
@@ -95,7 +97,7 @@ def window_forest(
     arrays = node_arrays(how)
     columns = np.ascontiguousarray(rows.T)
     local._forest(columns, target, weight, bits, how.max_depth, how.min_leaf, len(columns), *arrays)
-    return Forest(*arrays)
+    return Forest(*arrays[:4])
 
 
 def window(
@@ -207,7 +209,7 @@ def test_out_of_bag_predictions_of_a_window(seed):
     arrays = node_arrays(TREES)
     columns = np.ascontiguousarray(rows.T)
     got = local._forest(columns, target, np.ones(n, np.float32), bits, 4, 3, 2, *arrays)
-    np.testing.assert_allclose(got, predict_out_of_bag(Forest(*arrays), rows, bits), rtol=1e-6)
+    np.testing.assert_allclose(got, predict_out_of_bag(Forest(*arrays[:4]), rows, bits), rtol=1e-6)
     assert np.isnan(got[0])
 
 

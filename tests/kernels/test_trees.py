@@ -15,6 +15,7 @@ from lstzoom.kernels.trees import (
     apply_bins,
     bag,
     bin_edges,
+    comparable,
     features_per_split,
     fit_forest,
     fit_reference,
@@ -418,3 +419,32 @@ def test_the_reference_decides_as_scikit_learn_at_its_thresholds():
 def test_impossible_settings_are_named(changed, message):
     with pytest.raises(ConfigError, match=message):
         TreeSettings(**({"trees": 1, "max_depth": 1, "min_leaf": 1} | changed))
+
+
+floats = st.floats(width=32, allow_nan=False)
+
+
+@given(floats, floats)
+def test_floats_compare_as_their_bits_do(one, other):
+    one, other = np.float32(one), np.float32(other)
+    assert (comparable(one) > comparable(other)) == (one > other)
+
+
+def test_zeros_of_both_signs_are_the_same():
+    assert comparable(np.float32(-0.0)) == comparable(np.float32(0.0)) == 0
+
+
+@given(seeds, st.integers(2, 40), st.sampled_from([250, 256, 261, 520]))
+@settings(max_examples=20, deadline=None)
+def test_any_number_of_pixels_takes_the_same_way(seed, features, width):
+    data = Data(seed, features=features)
+    forest = fit_forest(data.rows, data.target, data.weight, data.bits, TreeSettings(3, 8, 2))
+    planes = single(np.random.default_rng(seed).normal(2, 3, (features, 2, width)))
+    want = predictions(forest, planes.reshape(features, -1).T).mean(axis=0)
+    np.testing.assert_allclose(predict(forest, planes).ravel(), want, rtol=1e-6)
+
+
+def test_more_features_than_a_node_can_name_are_refused():
+    rows = np.zeros((4, 4096), np.float32)
+    with pytest.raises(ConfigError, match="4096 features"):
+        fit_forest(rows, single([1, 2, 3, 4]), np.ones(4, np.float32), everywhere(4), TreeSettings(1, 1, 1))

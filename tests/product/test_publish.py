@@ -278,7 +278,13 @@ def test_the_sharpening_is_accounted_for(product: Path, run: Path, bundle: Path)
     assert block["shift_corrected"] is False
     assert 0 < block["reliability"] <= 1
     assert block["bands_coarser_than_result"] == []
-    assert set(block["unknown"]) == {"model", "residual_before_correction", "accuracy_one_scale_up"}
+    assert set(block["unknown"]) == {"model_file", "accuracy_one_scale_up"}
+    with rasterio.open(run / "lst.tif") as file:
+        assert block["model_content_hash"] == file.tags()["LSTZOOM_MODEL"]
+    residual = block["residual_before_correction"]
+    # What the correction had to do, and what it left.
+    assert residual["rmse"] > abs(residual["bias"])
+    assert residual["rmse"] > 10 * block["conservation"]["rmse"]
     assert block["conservation"]["largest"] < 0.02
     assert block["conservation"]["coarse_pixels"] > 30000
     with rasterio.open(run / "qa.tif") as file:
@@ -511,8 +517,9 @@ def test_a_run_that_fails_leaves_nothing(bundle: Path, run: Path, tmp_path: Path
 
 
 def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> None:
-    model, accuracy = tmp_path / "model.zip", tmp_path / "accuracy.json"
-    model.write_bytes(b"trees")
+    model, accuracy = tmp_path / "model.lstzoom", tmp_path / "accuracy.json"
+    fitted = CliRunner().invoke(cli.app, ["fit", str(bundle), "-o", str(model)])
+    assert fitted.exit_code == cli.OK, fitted.stderr
     accuracy.write_text('{"rmse": 1.5, "r2": NaN}', encoding="utf-8")
     (tmp_path / "out").mkdir()
     arguments = [
@@ -523,11 +530,19 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
     assert done.exit_code == cli.OK, done.stderr
     folder = Path(done.stdout.strip())
     block = properties(folder)["sharpening"]
-    assert block["model"]["sha256"] == hashlib.sha256(b"trees").hexdigest()
+    assert block["model_file"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert block["model_file"]["content_hash"] == block["model_content_hash"]
     assert block["accuracy_one_scale_up"] == {"rmse": 1.5, "r2": None}
     again = CliRunner().invoke(cli.app, [str(one) for one in arguments])
     assert again.exit_code == cli.BAD_INPUT
     assert "--overwrite" in again.stderr
+    # A file that is no model, or another one than that of the run, is not passed off as it.
+    CliRunner().invoke(cli.app, ["fit", str(bundle), "--seed", "9", "-o", str(tmp_path / "other.lstzoom")])
+    for path, what in ((accuracy, "is no model"), (tmp_path / "other.lstzoom", "name the model of the run")):
+        arguments[arguments.index("--model") + 1] = path
+        refused = CliRunner().invoke(cli.app, [*map(str, arguments), "--overwrite"])
+        assert refused.exit_code == cli.BAD_INPUT
+        assert what in refused.stderr
 
 
 def test_the_mask_of_the_product_is_that_of_the_input(product: Path, bundle: Path) -> None:

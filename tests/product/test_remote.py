@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +16,21 @@ from lstzoom.errors import InputError
 from lstzoom.product import open_bundle
 from lstzoom.product.simulated import BundlePlan, write_bundle
 from lstzoom.simulate import Scene, simulate_scene
+from tests.s3_server import access
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the server in a process of its own: GDAL holds Python's lock while it opens a file."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (tmp_path_factory.mktemp("moto") / "log").open("wb")
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with log, subprocess.Popen(command, stdout=log, stderr=log) as server:
-        try:
-            _wait_for(port, server)
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert server.poll() is None, "the server ended"
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("the server did not answer within 30 s")
+@pytest.fixture
+def endpoint(s3_endpoint: str) -> str:
+    return s3_endpoint
 
 
 @pytest.fixture(autouse=True)
 def _access(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{endpoint}", "AWS_S3_ENDPOINT": endpoint, "AWS_HTTPS": "NO",
-        "AWS_VIRTUAL_HOSTING": "FALSE", "COLUMNS": "200", "TERM": "dumb",
-    }.items():  # fmt: skip
+    for name, value in {**access(endpoint), "COLUMNS": "200", "TERM": "dumb"}.items():
         monkeypatch.setenv(name, value)
 
 

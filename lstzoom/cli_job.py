@@ -1,0 +1,278 @@
+"""Jobs on the command line: `lstzoom plan`, `run`, `status` and `retry`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lstzoom.cli_help import JOB_EXIT_CODES, AsJson, Debug, Quiet, Verbose, epilog
+
+if TYPE_CHECKING:
+    from lstzoom.jobs.progress import Progress, Report
+    from lstzoom.jobs.state import Options
+
+Session = Callable[..., AbstractContextManager[None]]
+"""What all commands run in: logging, and errors as messages."""
+
+JobFile = Annotated[
+    Path, typer.Argument(metavar="JOB", help="YAML of the job; `lstzoom job init` writes one.")
+]
+Into = Annotated[
+    str | None, typer.Option(metavar="STORE", help="Folder or address of a store, in place of the job's own.")
+]
+OnFinish = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the summary there when the run ends, however it ends."),
+]
+Performance = Annotated[
+    Path | None, typer.Option("--performance-report", metavar="FILE", help="Write dask's report (HTML).")
+]
+
+
+def register(app: typer.Typer, session: Session) -> None:
+    """Add the commands to the app."""
+    _register_plan(app, session)
+    _register_run(app, session)
+    _register_status(app, session)
+
+
+def _register_plan(app: typer.Typer, session: Session) -> None:
+    @app.command(
+        epilog=epilog(
+            "lstzoom plan job.yaml", "lstzoom plan job.yaml --workers 64 --map plan.png", codes=JOB_EXIT_CODES
+        )
+    )
+    def plan(
+        file: JobFile,
+        *,
+        into: Into = None,
+        workers: Annotated[
+            int | None, typer.Option(min=1, help="Workers to estimate the time for, beside 2, 16 and 128.")
+        ] = None,
+        picture: Annotated[
+            Path | None, typer.Option("--map", metavar="PNG", help="Draw scenes and tiles.")
+        ] = None,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
+        """Say what a job comes to: scenes, tiles, bytes, memory, time. No pixel is read."""
+        with session(quiet=quiet, verbose=verbose, debug=debug):
+            from lstzoom.errors import InputError
+            from lstzoom.jobs.overview import overview, overview_lines
+            from lstzoom.jobs.plan import make_plan
+            from lstzoom.sources.job import read_job
+
+            if picture is not None and not picture.absolute().parent.is_dir():
+                raise InputError(f"the folder of {str(picture)!r} does not exist; make it first")
+            found = make_plan(read_job(file))
+            told = overview(found, into, sorted({2, 16, 128, *([workers] if workers else [])}))
+            if picture is not None:
+                from lstzoom.jobs.picture import draw_plan
+
+                typer.echo(f"wrote {draw_plan(found, picture)}", err=True)
+            if as_json:
+                typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+                return
+            for line in overview_lines(told):
+                typer.echo(line)
+
+
+def _register_status(app: typer.Typer, session: Session) -> None:
+    @app.command(epilog=epilog("lstzoom status job.yaml", codes=JOB_EXIT_CODES))
+    def status(
+        file: JobFile,
+        *,
+        into: Into = None,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
+        """Say how far a job is: done, failed, left, and who is at it."""
+        with session(quiet=quiet, verbose=verbose, debug=debug):
+            from lstzoom.jobs.overview import status_lines
+            from lstzoom.jobs.status import status_of
+            from lstzoom.sources.job import read_job
+
+            found = status_of(read_job(file), into)
+            if as_json:
+                typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+                return
+            for line in status_lines(found):
+                typer.echo(line)
+
+
+def _register_run(app: typer.Typer, session: Session) -> None:
+    @app.command(
+        epilog=epilog(
+            "lstzoom run job.yaml",
+            "lstzoom run job.yaml --since last --on-finish summary.json",
+            codes=JOB_EXIT_CODES,
+        )
+    )
+    def run(
+        file: JobFile,
+        *,
+        into: Into = None,
+        since: Annotated[
+            Literal["last"] | None,
+            typer.Option(help="Add what is new since the last run to the same store; for schedules."),
+        ] = None,
+        on_finish: OnFinish = None,
+        performance: Performance = None,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
+        """Run a job, or go on with it where it stopped."""
+        with session(quiet=quiet, verbose=verbose, debug=debug):
+            from lstzoom.jobs.state import Options
+
+            options = Options(into=into, since_last=since is not None, performance=performance)
+            _run(file, options, on_finish, as_json=as_json, quiet=quiet)
+
+    @app.command(epilog=epilog("lstzoom retry job.yaml --failed", codes=JOB_EXIT_CODES))
+    def retry(
+        file: JobFile,
+        *,
+        failed: Annotated[
+            bool, typer.Option("--failed", help="Do again what failed, and nothing else.")
+        ] = False,
+        into: Into = None,
+        on_finish: OnFinish = None,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
+        """Do again what failed; `lstzoom run` does that and all that is left besides."""
+        if not failed:
+            raise typer.BadParameter("say --failed: what failed is done again, and nothing else")
+        with session(quiet=quiet, verbose=verbose, debug=debug):
+            from lstzoom.jobs.state import Options
+
+            _run(file, Options(into=into, only_failed=True), on_finish, as_json=as_json, quiet=quiet)
+
+
+def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """Run, show, and end with the exit code of what happened."""
+    from lstzoom.errors import InputError, LstzoomError, StoreBusyError
+
+    if on_finish is not None and not on_finish.absolute().parent.is_dir():
+        raise InputError(f"the folder of {str(on_finish)!r} does not exist; make it first")
+    try:
+        summary = _summary_of(file, options, quiet=quiet)
+    except LstzoomError as error:
+        # Whoever waits for the file learns of jobs that never began, too.
+        code = 5 if isinstance(error, StoreBusyError) else 3
+        _finish(on_finish, {"format": 1, "state": "refused", "exit_code": code, "why": str(error)})
+        if code == 5:
+            typer.echo(f"lstzoom: {error}", err=True)
+            raise typer.Exit(code) from error
+        raise
+    _finish(on_finish, summary)
+    if as_json:
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+    if not quiet:
+        for line in _lines(summary, file):
+            typer.echo(line, err=True)
+    raise typer.Exit(summary["exit_code"])
+
+
+def _summary_of(file: Path, options: Options, *, quiet: bool) -> dict[str, Any]:
+    from lstzoom.jobs.run import run_job
+    from lstzoom.sources.job import read_job
+
+    job = read_job(file)
+    with _shown(quiet=quiet) as report:
+        return run_job(
+            job, options, report=report, say=lambda text: None if quiet else typer.echo(text, err=True)
+        )
+
+
+def _finish(target: Path | None, summary: dict[str, Any]) -> None:
+    if target is None:
+        return
+    draft = target.with_name(f".{target.name}.new")
+    draft.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(target)
+
+
+def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
+    """Say how a run ended."""
+    from lstzoom.jobs.progress import duration, size
+
+    tiles, scenes = summary["tiles"], summary["scenes"]
+    for one in summary["failed"]:
+        yield f"failed: {one['scene']} {one['what']}: {one['error']}"
+    if summary["why"]:
+        yield f"stopped: {summary['why']}"
+    if summary["state"] == "nothing new":
+        yield f"nothing new: all {tiles['all']} tiles of {scenes['all']} scenes are in {summary['store']}"
+        return
+    yield (
+        f"{summary['state']}: {tiles['done']} tiles in {duration(summary['seconds']['all'])}"
+        f" ({size(summary['bytes'])}); {scenes['complete']} of {scenes['all']} scenes are complete in "
+        f"{summary['store']}"
+    )
+    if summary["state"] == "failed":
+        yield f"do again what failed with: lstzoom retry {file} --failed"
+    elif summary["exit_code"]:
+        there = tiles["before"] + tiles["done"]
+        yield f"{there} of {tiles['all']} tiles are done; go on with the same command: lstzoom run {file}"
+
+
+@contextmanager
+def _shown(*, quiet: bool) -> Iterator[Report]:
+    """Show a bar on a terminal, and now and then a line elsewhere."""
+    if quiet:
+        yield lambda _progress: None
+    elif sys.stderr.isatty():
+        with _bar() as report:
+            yield report
+    else:
+        yield _told_in_lines()
+
+
+@contextmanager
+def _bar() -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", told="")
+
+        def report(progress: Progress) -> None:
+            bar.update(
+                task, description=progress.phase, total=max(progress.total, 1), told=str(progress),
+                completed=progress.done + progress.failed,
+            )  # fmt: skip
+
+        yield report
+
+
+def _told_in_lines() -> Report:
+    last: dict[str, tuple[int, float]] = {}
+
+    def report(progress: Progress) -> None:
+        tenth = 10 * (progress.done + progress.failed) // max(progress.total, 1)
+        before, at = last.get(progress.phase, (-1, 0.0))
+        now = time.monotonic()
+        # Long runs say something every minute, short ones every tenth.
+        if (tenth > before and (now - at > 1.0 or tenth == 10)) or now - at > 60.0:
+            last[progress.phase] = tenth, now
+            typer.echo(f"{progress.phase}: {progress}", err=True)
+
+    return report

@@ -1,0 +1,179 @@
+"""Addresses of stores: folders, whatever fsspec knows, and stores that are open already.
+
+Metadata are read as they are and not from the gathered copy, which writers leave behind. On a local disk zarr
+writes an object aside and renames it, and an object store has it whole or not at all: what bears a key is
+complete.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from lstzoom.errors import InputError, import_extra
+
+if TYPE_CHECKING:
+    import zarr
+    from zarr.abc.store import Store
+
+Url: TypeAlias = "str | Path | Store"
+"""Folder, address that fsspec knows such as ``s3://bucket/cube.zarr``, or an open store of zarr."""
+Options: TypeAlias = Mapping[str, Any] | None
+"""Options of the file system, as fsspec takes them: credentials, ``endpoint_url``."""
+
+
+def open_store(url: Url, options: Options = None, *, read_only: bool = False) -> Store:
+    """Open what an address names.
+
+    Parameters
+    ----------
+    url
+        Folder, address, or a store, which is returned as it is.
+    options
+        For fsspec; only with an address.
+    read_only
+        Refuse to write.
+
+    Returns
+    -------
+    zarr.abc.store.Store
+
+    Raises
+    ------
+    MissingExtraError
+        If the file system needs a package that is not installed.
+    InputError
+        If options are given for a folder, or the kind of address is unknown.
+    """
+    from zarr.abc.store import Store  # noqa: PLC0415  (slow to import, and files do not need it)
+    from zarr.storage import FsspecStore, LocalStore  # noqa: PLC0415
+
+    if isinstance(url, Store):
+        return url
+    text = str(url).removeprefix("file://")
+    if "://" not in text:
+        if text.startswith("/vsi"):
+            raise InputError(f"{text!r} is an address of GDAL; stores are written to s3://... or a folder")
+        if options:
+            raise InputError(f"{text!r} is a folder, for which there are no storage options; leave them out")
+        return LocalStore(Path(text), read_only=read_only)
+    if text.startswith("s3://"):
+        import_extra("s3fs", "s3")
+    try:
+        return FsspecStore.from_url(text, storage_options=dict(options or {}), read_only=read_only)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{text!r} cannot be opened: {error}") from error
+
+
+def open_group(url: Url, options: Options = None, *, read_only: bool = False) -> zarr.Group:
+    """Open the cube or store at an address.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    import zarr  # noqa: PLC0415
+
+    store = open_store(url, options, read_only=read_only)
+    try:
+        return zarr.open_group(store, mode="r" if read_only else "r+", zarr_format=3, use_consolidated=False)
+    except (FileNotFoundError, KeyError, PermissionError) as error:
+        raise InputError(f"there is no Zarr store at {shown(url)}; make it first ({error})") from error
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of a group.
+
+    Raises
+    ------
+    InputError
+        If it has none of that name.
+    """
+    import zarr  # noqa: PLC0415
+
+    try:
+        found = group[name]
+    except KeyError as error:
+        raise InputError(
+            f"the store has no variable {name!r}; it has {sorted(group.array_keys())}"
+        ) from error
+    if not isinstance(found, zarr.Array):
+        raise InputError(f"{name!r} is a group and no variable; the store has {sorted(group.array_keys())}")
+    return found
+
+
+def attrs_of(node: zarr.Group | zarr.Array[Any]) -> dict[str, Any]:
+    """Return the attributes of a group or an array."""
+    return dict(node.attrs)
+
+
+def shown(url: Url) -> str:
+    """Name a store in messages."""
+    return repr(str(url))
+
+
+def is_empty(store: Store) -> bool:
+    """Tell whether nothing at all is there."""
+    from zarr.core.sync import sync  # noqa: PLC0415
+
+    return sync(store.is_empty(""))
+
+
+def key_exists(store: Store, key: str) -> bool:
+    """Tell whether an object is there."""
+    from zarr.core.sync import sync  # noqa: PLC0415
+
+    return sync(store.exists(key))
+
+
+def stored_bytes(store: Store, key: str) -> int:
+    """Size of an object; 0 if there is none, as for a shard without any value."""
+    from zarr.core.sync import sync  # noqa: PLC0415
+
+    try:
+        return int(sync(store.getsize(key)))
+    except FileNotFoundError:
+        return 0
+
+
+def consolidate(url: Url, options: Options = None) -> None:
+    """Gather the metadata of a store, without which readers open it slowly and warn.
+
+    The gathered copy is one object, so readers see the store as it was before or as it is after.
+    """
+    import zarr  # noqa: PLC0415
+
+    store = open_store(url, options)
+    if not store.supports_consolidated_metadata:
+        # Icechunk has all metadata in one place anyway.
+        return
+    with warnings.catch_warnings():
+        # Readers that do not know the gathered copy are told by the format to leave it.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(store, zarr_format=3)
+
+
+def json_safe(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop numbers that are not finite, which JSON cannot hold, and turn numpy into Python."""
+    plain = {
+        key: value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+        for key, value in attrs.items()
+    }
+    kept = {key: value for key, value in plain.items() if _is_finite(value)}
+    json.dumps(kept, allow_nan=False)
+    return kept
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return True

@@ -1,0 +1,107 @@
+"""What follows the tiles: records of scenes that are complete, items and collection, the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+import lstzoom
+from lstzoom.jobs import layout
+from lstzoom.jobs.items import Described, make_collection, make_item
+from lstzoom.jobs.ledger import sum_up
+from lstzoom.jobs.plan import Scene
+from lstzoom.jobs.state import Run
+from lstzoom.jobs.store import as_json
+
+DONE, FAILED, BUSY, STOPPED, INTERRUPTED = 0, 4, 5, 6, 130
+"""Exit codes beside those of every command: done, or nothing to do; something failed for good, and the rest
+is there; the store is held by another run; cluster or store were lost; interrupted."""
+EXIT_CODES: Final[Mapping[str, int]] = {
+    "done": DONE, "nothing new": DONE, "failed": FAILED, "stopped": STOPPED, "interrupted": INTERRUPTED,
+}  # fmt: skip
+_SHOWN: Final = 100
+
+
+def close_scene(run: Run, scene: Scene) -> None:
+    """Write the record of a scene if all of its tiles are done."""
+    names = [tile.name for tile in scene.tiles()]
+    if not run.ready[scene.key].issuperset(names):
+        return
+    entries = run.entries.pop(scene.key, {})
+    entries |= run.ledger.entries(scene.key, [name for name in names if name not in entries])
+    if len(entries) < len(names):
+        # Somebody removed entries meanwhile: the next run makes these tiles again.
+        return
+    record = {
+        "scene": scene.key, "lst_item": scene.item, "vnir_items": list(scene.vnir),
+        "datetime": scene.when.astimezone(UTC).isoformat(), "cube": scene.cube,
+        "shape": list(scene.arrays.grids.fine.shape), "crs": str(scene.arrays.grids.fine.crs),
+        "transform": list(scene.arrays.grids.fine.affine)[:6], "tile_names": names,
+        "model": next(iter(entries.values()))["model"], **sum_up(entries),
+    }  # fmt: skip
+    wanted = run.plan.job.outputs
+    if wanted.stac and not wanted.cog:
+        cube = f"../../{layout.cube(scene.cube)}"
+        item = make_item(describe_scene(run, scene), "scene", scene.arrays.grids.fine, {}, cube)
+        run.store.write(layout.item(scene.key, "scene"), as_json(item))
+    run.store.write(layout.scene_record(scene.key), as_json(record, indent=1))
+    run.complete[scene.key] = record
+    run.log.add("scene", scene=scene.key, tiles=record["tiles"], kelvin=record.get("kelvin"))
+
+
+def describe_scene(run: Run, scene: Scene) -> Described:
+    """Describe what the items of a scene share."""
+    platform = scene.attrs.get("lst_platform")
+    properties: dict[str, Any] = {
+        "lstzoom:lst_item": scene.item, "lstzoom:vnir_items": list(scene.vnir),
+        "lstzoom:method": scene.config.method, "lstzoom:ratio": scene.arrays.grids.ratio,
+        "lstzoom:model": run.models[scene.model]["sha256"],
+    }  # fmt: skip
+    if platform:
+        properties["platform"] = platform
+    return Described(scene.key, scene.when, run.plan.collection, run.plan.job.outputs.encoding, properties)
+
+
+def write_collection(run: Run) -> None:
+    """Describe all scenes that are complete, those of runs before included."""
+    if not run.plan.job.outputs.stac:
+        return
+    items, places = [], []
+    for key, record in sorted(run.ledger.complete().items()):
+        names = record["tile_names"] if run.plan.job.outputs.cog else ["scene"]
+        items += [layout.item(key, name) for name in names]
+        rows, columns = record["shape"]
+        grid = GeoBox((rows, columns), Affine(*record["transform"]), record["crs"])
+        places.append((datetime.fromisoformat(record["datetime"]), grid))
+    if places:
+        licence = run.plan.catalog.source.licence
+        found = make_collection(run.plan.collection, licence, places, items)
+        run.store.write(layout.COLLECTION, as_json(found))
+
+
+def summarise(run: Run, frozen: Mapping[str, Any], state: str, why: str) -> dict[str, Any]:
+    """Say how a run ended."""
+    ended, plan = datetime.now(UTC), run.plan
+    seconds = (ended - run.begun).total_seconds()
+    complete = [scene.key for scene in plan.scenes if scene.key in run.complete]
+    failures = [] if state == "stopped" else run.ledger.failures()
+    return {
+        "format": 1, "run": run.id, "state": state, "exit_code": EXIT_CODES[state], "why": why,
+        "lstzoom": lstzoom.__version__, "job": frozen["hash"], "store": run.store.url,
+        "started": run.begun.isoformat(timespec="seconds"), "ended": ended.isoformat(timespec="seconds"),
+        "seconds": {"all": round(seconds, 3)} | {name: round(s, 3) for name, s in run.seconds.items()},
+        "scenes": {"all": len(plan.scenes), "complete": len(complete)},
+        "tiles": {
+            "all": plan.tile_count, "before": run.before, "done": run.done, "failed": len(run.failed),
+            "left": plan.tile_count - run.before - run.done,
+        },
+        "tasks": run.tasks, "retried": run.retried, "bytes": run.written,
+        "failed": [{"scene": one.scene, "what": one.what, "error": one.error} for one in failures[:_SHOWN]],
+        "left_out": [{"name": one.name, "reason": one.reason} for one in plan.left_out[:_SHOWN]],
+        "cubes": [run.store.address(layout.cube(key)) for key in plan.cubes] if plan.job.outputs.zarr else [],
+        "collection": run.store.address(layout.COLLECTION) if plan.job.outputs.stac and complete else None,
+    }  # fmt: skip

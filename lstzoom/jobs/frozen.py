@@ -1,0 +1,108 @@
+"""The job that a store is of: written once, compared ever after."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lstzoom.errors import JobChangedError, JobError, StoreError
+from lstzoom.jobs import identity, layout
+from lstzoom.jobs.ledger import Ledger
+from lstzoom.jobs.plan import Plan
+from lstzoom.jobs.state import Options
+from lstzoom.jobs.store import Store
+
+logger = logging.getLogger(__name__)
+
+_OWN: Final = ("settings", "code")
+"""What must not change, even where new inputs are welcome."""
+
+
+def freeze(store: Store, plan: Plan, options: Options) -> dict[str, Any]:
+    """Compare a job with the one that the store is of.
+
+    Parameters
+    ----------
+    store
+        Where results go.
+    plan
+        Of the job.
+    options
+        How it is run this time.
+
+    Returns
+    -------
+    dict
+        To be kept as ``job.json``.
+
+    Raises
+    ------
+    JobChangedError
+        If settings, code or inputs are others: which, and what to do.
+    JobError
+        If there is nothing to try again.
+    """
+    new = described(plan)
+    old = read_frozen(store)
+    if old is None:
+        if options.only_failed:
+            raise JobError(f"{store.url!r} holds no run of a job, so nothing failed; run it first")
+        if store.exists("ledger"):
+            raise StoreError(
+                f"{store.url!r} has results and no {layout.JOB}; write into another store with --into"
+            )
+        return new | {"hash": identity.hashed(new)}
+    lines = identity.differences(old, new, _OWN if options.since_last else ("settings", "inputs", "code"))
+    if lines:
+        raise JobChangedError(_changed(store, old, new, lines))
+    if options.since_last:
+        new["inputs"] = _extended(store, old["inputs"], new["inputs"])
+    return new | {"hash": identity.hashed(new)}
+
+
+def described(plan: Plan) -> dict[str, Any]:
+    """Describe a plan by settings, inputs and code."""
+    return {
+        "format": 1,
+        "settings": identity.settings_of(plan.job),
+        "inputs": {s.key: {"lst": s.item, "vnir": list(s.vnir), "hash": s.inputs} for s in plan.scenes},
+        "code": identity.code(),
+    }
+
+
+def read_frozen(store: Store) -> dict[str, Any] | None:
+    """Read the job that a store is of; None if it is of none."""
+    data = store.read(layout.JOB)
+    if data is None:
+        return None
+    try:
+        found = json.loads(data)
+        if found["format"] != 1:
+            raise JobError(f"{store.address(layout.JOB)!r} is of another version of lstzoom; use --into")
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{store.address(layout.JOB)!r} is damaged ({error}); use --into") from error
+    return dict(found)
+
+
+def _changed(store: Store, old: Mapping[str, Any], new: Mapping[str, Any], lines: list[str]) -> str:
+    same = all(new["inputs"].get(key) == one for key, one in old["inputs"].items())
+    only_new = same and not identity.differences(old, new, _OWN)
+    remedy = (
+        "add what is new with --since last, or write into another store with --into"
+        if only_new
+        else "write into another store with --into, or take back what was changed"
+    )
+    return f"{store.url!r} holds results of another job:\n{identity.shown(lines)}\n{remedy}"
+
+
+def _extended(store: Store, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep inputs of what is complete as they were, and take those of the rest as they are."""
+    ledger = Ledger(store)
+    complete = ledger.complete()
+    for key in old.keys() & new.keys():
+        if key not in complete and old[key] != new[key]:
+            logger.warning("the inputs of %s changed before it was complete: it is made anew", key)
+            ledger.forget(key)
+    return {**new, **{key: one for key, one in old.items() if key in complete or key not in new}}

@@ -1,0 +1,147 @@
+"""What is done and what failed: an object for each tile, and one for each scene that is complete."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lstzoom.account import summarise
+from lstzoom.errors import StoreError
+from lstzoom.jobs import layout
+from lstzoom.jobs.store import Store, as_json
+from lstzoom.sources.signing import redact
+
+MODEL = "model"
+"""What failed, if no tile did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What failed for good, and why.
+
+    Attributes
+    ----------
+    scene, what
+        Key of the scene; name of the tile, or ``"model"``.
+    error
+        Message.
+    kind
+        Class of the error.
+    attempts
+        How often it was tried.
+    at
+        When, ISO 8601.
+    """
+
+    scene: str
+    what: str
+    error: str
+    kind: str
+    attempts: int
+    at: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.scene} {self.what}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The entries in a store."""
+
+    store: Store
+
+    def done(self, scene: str) -> set[str]:
+        """Names of the tiles of a scene that are done."""
+        folder = layout.ledger(scene)
+        return {_stem(key) for key in self.store.keys(folder)}
+
+    def entries(self, scene: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Entries of tiles, by name."""
+        keys = {layout.entry(scene, name): name for name in names}
+        return {keys[key]: _parsed(data, key) for key, data in self.store.read_all(keys).items()}
+
+    def complete(self) -> dict[str, dict[str, Any]]:
+        """Return records of the scenes that are complete, by key."""
+        keys = [key for key in self.store.keys("scenes") if key.endswith(".json")]
+        return {_stem(key): _parsed(data, key) for key, data in self.store.read_all(keys).items()}
+
+    def model(self, key: str) -> dict[str, Any] | None:
+        """Record of a trained model."""
+        data = self.store.read(layout.model_record(key))
+        return None if data is None else _parsed(data, layout.model_record(key))
+
+    # Failures
+
+    def failures(self) -> list[Failure]:
+        """All that failed and was not done since."""
+        found = self.store.read_all(self.store.keys("failed"))
+        return [Failure(**_parsed(data, key)) for key, data in sorted(found.items())]
+
+    def fail(self, scene: str, what: str, error: BaseException, attempts: int) -> Failure:
+        """Note that something failed."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        one = Failure(scene, what, redact(str(error)), type(error).__name__, attempts, at)
+        content = {name: getattr(one, name) for name in Failure.__slots__}
+        self.store.write(layout.failure(scene, what), as_json(content))
+        return one
+
+    def forgive(self, scene: str, what: str) -> None:
+        """Note that it was done after all."""
+        self.store.remove(layout.failure(scene, what))
+
+    def forget(self, scene: str) -> None:
+        """Forget all of a scene, so that it is made anew."""
+        self.store.remove_all(layout.ledger(scene))
+        self.store.remove_all(layout.failures(scene))
+        self.store.remove(layout.scene_record(scene))
+
+
+def _stem(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
+
+
+def _parsed(data: bytes, key: str) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise StoreError(f"{key!r} in the store is no JSON: {error}; remove it, and run again") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{key!r} in the store is no JSON object; remove it, and run again")
+    return found
+
+
+def sum_up(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures of a scene from the entries of its tiles, summed in the order of their names.
+
+    Returns
+    -------
+    dict
+        ``tiles``, ``pixels``, ``valid``, ``kelvin`` (min, mean, max) where there is any, ``flags`` in pixels,
+        mean ``lstzoom_mean_uncertainty`` (kelvin), ``lstzoom_unsupported_share``, ``bytes``, ``cpu_s``.
+    """
+    ordered = [entries[name] for name in sorted(entries)]
+    found: dict[str, Any] = {
+        "tiles": len(ordered),
+        "pixels": sum(one["pixels"] for one in ordered),
+        "valid": sum(one["valid"] for one in ordered),
+        "bytes": {kind: sum(one["bytes"][kind] for one in ordered) for kind in ("zarr", "cog")},
+        "cpu_s": round(math.fsum(one["cpu_s"] for one in ordered), 3),
+    }
+    kelvin = [one["kelvin"] for one in ordered if "kelvin" in one]
+    if kelvin:
+        found["kelvin"] = {
+            "min": min(one["min"] for one in kelvin),
+            "mean": math.fsum(one["sum"] for one in kelvin) / found["valid"],
+            "max": max(one["max"] for one in kelvin),
+        }
+    sigma = [one["uncertainty"] for one in ordered if "uncertainty" in one]
+    if flags := [one["flags"] for one in ordered if "flags" in one]:
+        found["flags"] = {name: sum(one[name] for one in flags) for name in flags[0]}
+        total = math.fsum(one["sum"] for one in sigma)
+        found |= summarise(found["flags"], total, sum(one["count"] for one in sigma))
+    return found

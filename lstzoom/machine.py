@@ -1,0 +1,103 @@
+"""What this process may use of the machine: its cores and memory, or those of its control group.
+
+dask looks at the limits of the group at the mount point, which in a container is its own. A service of
+systemd and a job of SLURM see the whole tree and have their limits further down, at the path that
+``/proc/self/cgroup`` names; every group above may have a tighter one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import psutil
+
+GDAL_CACHE_MB: Final = "256"
+"""Of each process; GDAL's own default is a share of the machine, however many processes are on it."""
+_ROOT: Final = Path("/")
+_CPU_MOUNTS: Final = ("cpu,cpuacct", "cpuacct,cpu", "cpu")
+
+
+def usable_cores(root: Path = _ROOT) -> int:
+    """Count the cores that this process may use, a share of one counted whole.
+
+    Parameters
+    ----------
+    root
+        Where ``/proc`` and ``/sys`` lie.
+
+    Returns
+    -------
+    int
+        The least of the machine's cores, this process's affinity and the quotas of its control groups
+        (version 1 or 2), at least 1.
+    """
+    quotas = [*_quotas_v2(root), *_quotas_v1(root)]
+    return max(1, min(len(os.sched_getaffinity(0)), *(math.ceil(one) for one in quotas), _MANY))
+
+
+def usable_memory(root: Path = _ROOT) -> int:
+    """Count the bytes of memory that this process and its children may use.
+
+    Parameters
+    ----------
+    root
+        Where ``/proc`` and ``/sys`` lie.
+
+    Returns
+    -------
+    int
+        The least of the machine's memory and the limits of its control groups (version 1 or 2).
+    """
+    total = int(psutil.virtual_memory().total)
+    v2 = (_number(group / name) for group in _groups(root, "") for name in ("memory.max", "memory.high"))
+    v1 = (_number(group / "memory.limit_in_bytes") for group in _groups(root, "memory"))
+    return min([total, *(limit for limit in (*v2, *v1) if limit is not None and limit > 0)])
+
+
+_MANY: Final = 1 << 20
+
+
+def _quotas_v2(root: Path) -> Iterator[float]:
+    for group in _groups(root, ""):
+        quota, _, period = _text(group / "cpu.max").partition(" ")
+        if quota.isdigit() and period.isdigit():
+            yield int(quota) / int(period)
+
+
+def _quotas_v1(root: Path) -> Iterator[float]:
+    for group in _groups(root, "cpu"):
+        quota, period = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
+        if quota and period and quota > 0:
+            yield quota / period
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of the control group of this process and of those above it; version 2 has no controller."""
+    mounts = root / "sys/fs/cgroup"
+    if controller == "":
+        bases = [mounts, mounts / "unified"]
+    else:
+        bases = [mounts / name for name in (_CPU_MOUNTS if controller == "cpu" else (controller,))]
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            inside = PurePosixPath(path).relative_to("/")
+            yield from (base / part for base in bases for part in (inside, *inside.parents))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(_text(path))
+    except ValueError:
+        return None

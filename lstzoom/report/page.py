@@ -1,0 +1,139 @@
+"""The page itself: sections of figures and one map, as a single HTML file.
+
+Bokeh draws map and histogram; its script comes from its own package and is written into the page. All text
+that comes from outside is escaped, and the page's own policy forbids it to load anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import lstzoom
+from lstzoom.errors import InputError, import_extra
+from lstzoom.report.sentences import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page holds.
+
+    Attributes
+    ----------
+    title, lead
+        Heading, and a sentence below it.
+    findings
+        Figures with their meaning.
+    details
+        Tables of names and values, by heading; anything, it is escaped.
+    map
+        From `lstzoom.report.maps.make_map`; None for a page without one.
+    sections
+        Further sections as HTML, which has to be safe already.
+    findings_title
+        Heading of the figures.
+    """
+
+    title: str
+    lead: str
+    findings: Sequence[Finding]
+    details: Mapping[str, Mapping[str, Any]]
+    map: Mapping[str, Any] | None = None
+    sections: Sequence[str] = field(default_factory=tuple)
+    findings_title: str = "What the figures say"
+
+
+def render(page: Page) -> str:
+    """Make the HTML of a page.
+
+    Raises
+    ------
+    MissingExtraError
+        If Bokeh is not installed.
+    """
+    jinja2 = import_extra("jinja2", "report")
+    embed, bundled = import_extra("bokeh.embed", "report"), import_extra("bokeh.resources", "report")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    parts: dict[str, Any] = {"bokeh_js": "", "bokeh_script": "", "divs": {}, "data": "{}"}
+    if page.map is not None:
+        script, divs = embed.components(dict(page.map["models"]))
+        inline = bundled.Resources("inline", components=["bokeh"])
+        data = json.dumps(page.map["data"], allow_nan=False, separators=(",", ":"))
+        parts = {
+            "bokeh_js": inline.render_js(),
+            "bokeh_script": script,
+            "divs": divs,
+            # Inside a script element only "</script" and "<!--" could end it early.
+            "data": data.replace("<", "\\u003c"),
+        }
+    return str(
+        environment.from_string(_asset("page.html")).render(
+            title=page.title,
+            lead=page.lead,
+            findings=page.findings,
+            findings_title=page.findings_title,
+            details=page.details,
+            sections=page.sections,
+            map=page.map,
+            version=lstzoom.__version__,
+            css=_asset("page.css"),
+            js=_asset("page.js"),
+            **parts,
+        )
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("lstzoom.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def write_page(page: Page, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a page; the file appears when it is complete.
+
+    Parameters
+    ----------
+    page
+        What it holds.
+    path
+        HTML file.
+    overwrite
+        Replace a file that exists.
+
+    Raises
+    ------
+    InputError
+        If the file exists, or its folder does not.
+    MissingExtraError
+        If Bokeh is not installed.
+    """
+    target = Path(path)
+    require_writable(target, overwrite=overwrite)
+    draft = target.with_name(f".{target.name}.part")
+    try:
+        draft.write_text(render(page), encoding="utf-8")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def require_writable(target: Path, *, overwrite: bool) -> None:
+    """Refuse a target before work starts.
+
+    Raises
+    ------
+    InputError
+        If the file exists and is not to be replaced, or its folder does not exist.
+    """
+    if not target.parent.is_dir():
+        raise InputError(
+            f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist; make it first"
+        )
+    if target.is_dir() or (target.exists() and not overwrite):
+        raise InputError(
+            f"{str(target)!r} exists; choose another name, or allow to replace a file with --overwrite"
+        )

@@ -1,0 +1,29 @@
+"""Notebooks are clean; `make notebooks` runs them."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def test_there_are_notebooks_and_the_list_names_them() -> None:
+    assert len(NOTEBOOKS) >= 6
+    told = (FOLDER / "README.md").read_text()
+    assert [path.stem for path in NOTEBOOKS if f"`{path.stem}`" not in told] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_output_is_kept_and_the_code_parses(path: Path) -> None:
+    cells = json.loads(path.read_text())["cells"]
+    assert cells[0]["cell_type"] == "markdown"
+    assert "".join(cells[0]["source"]).startswith("# ")
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["id"] for cell in code if cell["outputs"] or cell["execution_count"]] == []
+    for cell in code:
+        ast.parse("".join(cell["source"]))

@@ -1,0 +1,209 @@
+"""Documentation: every block of Python runs, every command parses, every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer.main
+import xarray as xr
+
+import lstzoom
+from lstzoom import cli, stream
+from lstzoom.product import open_bundle
+from lstzoom.product.simulated import BundlePlan, write_bundle
+from lstzoom.simulate import simulate_scene, write_scene
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *(ROOT / "docs").glob("**/*.md")]
+}
+MADE = {"contributing.md", "architecture.md", "changelog.md", "command-line.md"}
+"""Pages that the build of the documentation makes."""
+BLOCK = re.compile(
+    r"^(<!-- not run: (?P<reason>.+?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    page: str
+    line: int
+    kind: str
+    text: str
+    reason: str | None
+
+
+def blocks(kind: str) -> Iterator[Block]:
+    for page, path in PAGES.items():
+        content = path.read_text()
+        for found in BLOCK.finditer(content):
+            if found["kind"] == kind:
+                line = content.count("\n", 0, found.start("text")) + 1
+                yield Block(page, line, kind, found["text"], found["reason"])
+
+
+# What a page takes as given
+
+
+def two_files(folder: Path) -> dict[str, Any]:
+    from lstzoom import raster
+
+    paths = write_scene(simulate_scene((90, 90), bands=("green", "red", "nir")), folder)
+    shutil.copy(paths["lst"], folder / "lst_30m.tif")
+    grid = raster.describe(paths["red"])[0].geobox
+    stack = raster.open_stack([str(paths[name]) for name in ("green", "red", "nir")], grid)
+    stack.compute().odc.write_cog(folder / "vnir_10m.tif")
+    return {}
+
+
+def a_bundle(folder: Path) -> dict[str, Any]:
+    made = write_bundle(folder / "made", shape=(180, 180), container="zip")
+    shutil.move(made, folder / "LSTPRECISION_SBA01_THQDZSBX_20251123T072838Z.zip")
+    return {}
+
+
+def a_product(folder: Path) -> dict[str, Any]:
+    plan = BundlePlan(style="short")
+    source = write_bundle(folder / "made", plan, shape=(180, 180), container="zip")
+    bundle = folder / "BUNDLE.zip"
+    # The name of the folder within tells the order.
+    shutil.copy(source, bundle)
+    arrays = open_bundle(bundle).load()
+    targets = stream.Targets(lst=folder / "lst.tif", qa=folder / "qa.tif", uncertainty=folder / "sigma.tif")
+    stream.write_sharpened(arrays.vnir, arrays.lst, targets)
+    (folder / "products").mkdir()
+    return {}
+
+
+def arrays(_folder: Path) -> dict[str, Any]:
+    data = simulate_scene((90, 90)).to_xarray()
+    return {"lstzoom": lstzoom, "vnir": data.vnir, "lst": data.lst}
+
+
+def a_cube(folder: Path) -> dict[str, Any]:
+    data = simulate_scene((90, 90), bands=("red", "nir")).to_xarray()
+    usual = np.arange("2023-01-05", "2026-06-01", 30, dtype="datetime64[D]")
+    dates = np.concatenate([usual, np.array(["2026-06-03", "2026-07-05"], "datetime64[D]")])
+    rng = np.random.default_rng(0)
+    values = data.truth.values[:24, :24] + rng.normal(0, 0.6, (len(dates), 24, 24))
+    part = data.truth[:24, :24]
+    layers = {"lst": values.astype(np.float32), "lst_uncertainty": np.full(values.shape, 0.6, np.float32)}
+    overpass = dates.astype("datetime64[ns]") + np.timedelta64(630, "m")
+    coords = {"time": overpass, "y": part.y, "x": part.x, "spatial_ref": part.spatial_ref}
+    cube = xr.Dataset({name: (("time", "y", "x"), one) for name, one in layers.items()}, coords)
+    cube.to_zarr(folder / "place.zarr", zarr_format=2, consolidated=True)
+    left, right = (float(part.x[k]) for k in (2, 20))
+    top, bottom = (float(part.y[k]) for k in (2, 20))
+    ring = part.odc.geobox.extent.to_crs("EPSG:4326").exterior.coords
+    polygon = {"type": "Polygon", "coordinates": [[list(point) for point in ring]]}
+    assets = {
+        "type": "FeatureCollection",
+        "features": [{"type": "Feature", "properties": {"name": "park"}, "geometry": polygon}],
+    }
+    forest = (cube.x > left) & (cube.x < right) & (cube.y < top) & (cube.y > bottom)
+    return {"forest": forest.transpose("y", "x"), "assets": assets}
+
+
+GIVEN: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "docs/two-files.md": two_files,
+    "docs/bundle.md": a_bundle,
+    "docs/product.md": a_product,
+    "docs/model.md": arrays,
+    "docs/timeseries.md": a_cube,
+}
+SLOW = {
+    "README.md",
+    "docs/hub.md",
+    "docs/bundle.md",
+    "docs/product.md",
+    "docs/timeseries.md",
+    "docs/your-accuracy.md",
+}
+
+
+def python_pages() -> list[Any]:
+    pages = dict.fromkeys(one.page for one in blocks("python"))
+    return [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in pages]
+
+
+@pytest.mark.parametrize("page", python_pages())
+def test_python_runs(page: str, tmp_path: Path) -> None:
+    """Run all blocks of a page as one script, in a process of its own, where warnings are errors."""
+    given = GIVEN[page](tmp_path) if page in GIVEN else {}
+    lines = ["import os", f"os.chdir({str(tmp_path)!r})", "import matplotlib; matplotlib.use('agg')"]
+    if given:
+        import cloudpickle
+
+        (tmp_path / "given.pkl").write_bytes(cloudpickle.dumps(given))
+        lines += ["import cloudpickle", "globals().update(cloudpickle.load(open('given.pkl', 'rb')))"]
+    for one in blocks("python"):
+        if one.page != page:
+            continue
+        compile(one.text, f"{page}:{one.line}", "exec")
+        if one.reason is None:
+            lines.append(one.text)
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(lines))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def commands_of(text: str) -> Iterator[list[str]]:
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["lstzoom"] and len(words) > 1:
+            yield words[1:]
+
+
+@pytest.mark.parametrize("block", [*blocks("sh"), *blocks("")], ids=lambda one: f"{one.page}:{one.line}")
+def test_commands_parse(block: Block) -> None:
+    """Options and arguments of every `lstzoom ...` are those of the command."""
+    if block.kind == "" and not block.text.startswith("lstzoom "):
+        return
+    root = typer.main.get_command(cli.app)
+    for words in commands_of(block.text):
+        if words[0].startswith("-"):
+            continue
+        command, rest = root, words
+        while hasattr(command, "commands"):
+            command, rest = command.commands[rest[0]], rest[1:]
+        command.make_context("lstzoom", list(rest))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    path = PAGES[page]
+    text = FENCED.sub("", path.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            assert target.startswith("https://"), target
+            continue
+        name, _, anchor = target.partition("#")
+        other = (path.parent / name).resolve() if name else path
+        if path.parent.name == "docs" and name in MADE:
+            continue
+        assert other.exists(), f"{page} links to {target}, which is not there"
+        if anchor and other.suffix == ".md":
+            headings = re.findall(r"^#+\s+(.+)$", other.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\s-]", "", one).strip().lower().replace(" ", "-") for one in headings}
+            assert anchor in slugs, f"{page} links to {target}, which has no such heading"
+
+
+def test_blocks_that_are_not_run_are_few_and_say_why() -> None:
+    left_out = [one for one in blocks("python") if one.reason]
+    assert len(left_out) <= 6
+    assert all(one.reason and one.reason.startswith("needs ") for one in left_out)

@@ -1,0 +1,278 @@
+"""Jobs on real worker processes: the same bits whatever the cluster, done once, told by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from typer.testing import CliRunner
+
+import lstzoom
+from lstzoom import cli
+from lstzoom.config import SharpenConfig
+from lstzoom.cube import open_cube
+from lstzoom.encoding import UINT16
+from lstzoom.errors import JobChangedError, JobError
+from lstzoom.jobs.run import run_job
+from lstzoom.jobs.state import Options
+from lstzoom.sources.job import Job, parse_job, read_job
+from tests.jobs.region import add_date, fields, leftovers, make_region, pixels, write_fields
+
+pytestmark = pytest.mark.cluster
+
+
+def _job(folder: Path, out: Path, **changes: Any) -> Job:
+    path = write_fields(folder, f"{out.name}.yaml", **changes)
+    found = read_job(path)
+    return found.model_copy(update={"outputs": found.outputs.model_copy(update={"folder": str(out)})})
+
+
+@pytest.fixture(scope="module")
+def done(region: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("done") / "out"
+    summary = run_job(_job(region, out))
+    assert (summary["state"], summary["exit_code"]) == ("done", 0)
+    assert summary["tiles"] == {"all": 24, "before": 0, "done": 24, "failed": 0, "left": 0}
+    assert summary["tasks"] <= 3 * 24
+    return out
+
+
+def _sharpened(region: Path, number: int) -> Any:
+    pair = lstzoom.load(
+        region / "region.toml", (0, 0, 20, 60), folder=region / "files", min_coverage=0.001,
+        lst_item=f"scene_202306{number + 1:02d}T100000",
+    )  # fmt: skip
+    return lstzoom.sharpen(**pair.inputs(SharpenConfig(chunk=64))).compute()
+
+
+def test_results_are_those_of_sharpen_bit_for_bit(region: Path, done: Path) -> None:
+    (cube,) = (done / "cubes").iterdir()
+    found = open_cube(cube)
+    for number in range(2):
+        want = _sharpened(region, number)
+        got = found.isel(time=number)
+        for name in ("lst", "lst_uncertainty"):
+            assert np.array_equal(UINT16.encode(got[name].values), UINT16.encode(want[name].values))
+        assert np.array_equal(got.qa.values, want.qa.values)
+        cog = done / "cogs" / f"scene_202306{number + 1:02d}T100000" / "r001c002_lst.tif"
+        with rasterio.open(cog) as file:
+            assert np.array_equal(file.read(1), UINT16.encode(want.lst.values[144:288, 288:390]))
+
+
+def test_nothing_is_left_behind(done: Path) -> None:
+    assert leftovers(done) == []
+
+
+def test_the_same_command_again_does_nothing(region: Path, done: Path) -> None:
+    before = pixels(done)
+    times = {path: path.stat().st_mtime_ns for path in (done / "cogs").rglob("*.tif")}
+    summary = run_job(_job(region, done))
+    assert (summary["state"], summary["exit_code"], summary["tasks"]) == ("nothing new", 0, 0)
+    assert summary["tiles"]["before"] == 24
+    assert pixels(done) == before
+    assert {path: path.stat().st_mtime_ns for path in (done / "cogs").rglob("*.tif")} == times
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "threads"), [(1, 1), (1, 4), (2, 4)])
+def test_workers_and_threads_do_not_matter(
+    region: Path, done: Path, tmp_path: Path, workers: int, threads: int
+) -> None:
+    run_job(_job(region, tmp_path / "out", cluster={"workers": workers, "threads": threads}))
+    assert pixels(tmp_path / "out") == pixels(done)
+
+
+@pytest.mark.slow
+def test_sides_of_tiles_do_not_matter(region: Path, done: Path, tmp_path: Path) -> None:
+    run_job(_job(region, tmp_path / "out", grid={"tile": 96}))
+    (one,), (other,) = ((folder / "cubes").iterdir() for folder in (done, tmp_path / "out"))
+    assert open_cube(one).compute().identical(open_cube(other).compute())
+
+
+def test_tiles_that_are_lost_are_made_again_the_same(region: Path, done: Path) -> None:
+    before = pixels(done)
+    (cube,) = (done / "cubes").iterdir()
+    (done / "scenes" / "scene_20230602T100000.json").unlink()
+    (done / "ledger" / "scene_20230602T100000" / "r002c001.json").unlink()
+    (done / "cogs" / "scene_20230602T100000" / "r002c001_qa.tif").unlink()
+    (cube / "lst" / "c" / "1" / "2" / "1").unlink()
+    summary = run_job(_job(region, done))
+    assert (summary["state"], summary["tiles"]["done"], summary["tiles"]["before"]) == ("done", 1, 23)
+    assert pixels(done) == before
+
+
+def test_another_job_is_refused_with_the_difference(region: Path, done: Path, tmp_path: Path) -> None:
+    before = pixels(done)
+    with pytest.raises(JobChangedError) as caught:
+        run_job(_job(region, done, grid={"tile": 64}, method={"seed": 3}))
+    message = str(caught.value)
+    assert "settings: grid.tile was 48 and is 64" in message
+    assert "settings: method.seed was 0 and is 3" in message
+    assert "--into" in message
+    assert pixels(done) == before
+    assert leftovers(done) == []
+    # What changes no result may change.
+    assert run_job(_job(region, done, cluster={"workers": 1}))["state"] == "nothing new"
+
+
+def test_files_that_changed_are_noticed(tmp_path: Path) -> None:
+    folder = make_region(tmp_path / "region", 1, (240, 195))
+    job = _job(folder, tmp_path / "out", cluster={"workers": 1})
+    run_job(job)
+    add_date(folder, 0, (240, 195))
+    with pytest.raises(JobChangedError, match=r"inputs: scene_20230601T100000.hash was"):
+        run_job(job)
+    assert run_job(job, Options(into=str(tmp_path / "other")))["state"] == "done"
+    assert pixels(tmp_path / "other") == pixels(tmp_path / "out")
+
+
+def test_what_is_new_is_added(region: Path, done: Path, tmp_path: Path) -> None:
+    folder = make_region(tmp_path / "region", 1)
+    job = _job(folder, tmp_path / "out")
+    assert run_job(job, Options(since_last=True))["state"] == "done"
+    assert run_job(job, Options(since_last=True))["state"] == "nothing new"
+    add_date(folder, 1)
+    with pytest.raises(JobChangedError, match="--since last"):
+        run_job(job)
+    summary = run_job(job, Options(since_last=True))
+    assert (summary["state"], summary["tiles"]["done"], summary["tiles"]["before"]) == ("done", 12, 12)
+    assert run_job(job, Options(since_last=True))["state"] == "nothing new"
+    (one,), (other,) = ((store / "cubes").iterdir() for store in (done, tmp_path / "out"))
+    assert open_cube(one).compute().identical(open_cube(other).compute())
+    assert json.loads((tmp_path / "out" / "collection.json").read_text()) == json.loads(
+        (done / "collection.json").read_text()
+    )
+
+
+def test_a_scene_that_cannot_be_read_fails_by_name_and_the_rest_is_done(
+    region: Path, done: Path, tmp_path: Path
+) -> None:
+    folder = make_region(tmp_path / "region", 2)
+    broken = folder / "files" / "scene_20230602T100000_red.tif"
+    whole = broken.read_bytes()
+    # The header is whole and the pixels are not.
+    broken.write_bytes(whole[: len(whole) // 2])
+    job = _job(folder, tmp_path / "out", run={"retries": 1})
+    summary = run_job(job)
+    assert (summary["state"], summary["exit_code"]) == ("failed", 4)
+    assert summary["scenes"] == {"all": 2, "complete": 1}
+    (failure,) = summary["failed"]
+    assert (failure["scene"], failure["what"]) == ("scene_20230602T100000", "model")
+    assert "scene_20230602T100000_red.tif" in failure["error"]
+    broken.write_bytes(whole)
+    # The file has another time now, and is a part of what the job is.
+    with pytest.raises(JobChangedError):
+        run_job(job, Options(only_failed=True))
+    summary = run_job(job, Options(since_last=True))
+    assert (summary["state"], summary["failed"]) == ("done", [])
+    (one,), (other,) = ((store / "cubes").iterdir() for store in (done, tmp_path / "out"))
+    assert open_cube(one).compute().identical(open_cube(other).compute())
+    assert leftovers(tmp_path / "out") == ["failed/scene_20230602T100000"] or not leftovers(tmp_path / "out")
+
+
+def test_items_and_collection_are_valid_stac_and_lead_to_the_files(done: Path) -> None:
+    import jsonschema
+    import pystac
+    from pystac.validation.local_validator import get_local_schema_cache
+    from referencing import Registry, Resource
+
+    known = [(url, Resource.from_contents(content)) for url, content in get_local_schema_cache().items()]
+    registry: Any = Registry().with_resources(known)
+    folder = Path(pystac.__file__).parent / "validation" / "jsonschemas" / "stac-spec" / "v1.1.0"
+    schema = json.loads((folder / "item.json").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft7Validator(schema, registry=registry)
+    collection = pystac.Collection.from_file(str(done / "collection.json"))
+    items = list(collection.get_items())
+    assert len(items) == 24
+    for item in items:
+        validator.validate(json.loads(Path(item.self_href).read_text()))
+        for asset in item.assets.values():
+            assert Path(asset.get_absolute_href() or "").exists()
+    with rasterio.open(items[0].assets["lst"].get_absolute_href()) as file:
+        assert list(file.shape) == items[0].properties["proj:shape"]
+        assert list(file.transform)[:6] == items[0].properties["proj:transform"]
+
+
+def test_the_command_line_plans_tells_and_ends_with_codes(
+    region: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    runner, job = CliRunner(), str(write_fields(region, "cli.yaml"))
+    into = ["--into", str(done)]
+    planned = runner.invoke(
+        cli.app, ["plan", job, *into, "--workers", "7", "--map", str(tmp_path / "map.png")]
+    )
+    assert planned.exit_code == 0, planned.output
+    assert "2 scenes, 24 tiles, 24 of them done" in planned.output
+    assert "7 workers" in planned.output
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+    figures = json.loads(runner.invoke(cli.app, ["plan", job, *into, "--json"]).stdout)
+    assert (figures["tiles"], figures["pixels"], figures["rates"]) == (24, 2 * 480 * 390, "measured here")
+    assert figures["worker_bytes"] > 5e8
+    told = runner.invoke(cli.app, ["status", job, *into])
+    assert (told.exit_code, "2 of 2 scenes complete, 24 tiles" in told.output) == (0, True)
+    absent = runner.invoke(cli.app, ["status", job, "--into", str(tmp_path / "none")])
+    assert (absent.exit_code, "holds no run" in absent.output) == (3, True)
+    finish = tmp_path / "finish.json"
+    ran = runner.invoke(cli.app, ["run", job, *into, "--since", "last", "--on-finish", str(finish)])
+    assert (ran.exit_code, "nothing new" in ran.output) == (0, True)
+    assert json.loads(finish.read_text())["state"] == "nothing new"
+    other = str(write_fields(region, "other.yaml", method={"seed": 1}))
+    refused = runner.invoke(cli.app, ["run", other, *into, "--on-finish", str(finish)])
+    assert (refused.exit_code, "method.seed was 0 and is 1" in refused.output) == (3, True)
+    assert json.loads(finish.read_text())["exit_code"] == 3
+
+
+def test_retry_needs_a_run(region: Path, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="holds no run"):
+        run_job(_job(region, tmp_path / "out"), Options(only_failed=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", ["day", "region"])
+def test_a_model_of_many_scenes_is_that_of_fit(region: Path, tmp_path: Path, scope: str) -> None:
+    run_job(_job(region, tmp_path / "out", model={"scope": scope}))
+    names = sorted(path.name for path in (tmp_path / "out" / "models").glob("*.lstzoom"))
+    assert names == (
+        ["region.lstzoom"] if scope == "region" else ["2023-06-01.lstzoom", "2023-06-02.lstzoom"]
+    )
+    if scope == "region":
+        pairs = [
+            lstzoom.load(
+                region / "region.toml", (0, 0, 20, 60), folder=region / "files", min_coverage=0.001,
+                lst_item=f"scene_202306{number + 1:02d}T100000",
+            )
+            for number in range(2)
+        ]  # fmt: skip
+        want = lstzoom.fit([(one.vnir, one.lst, one.valid) for one in pairs])
+        got = lstzoom.load_model(tmp_path / "out" / "models" / "region.lstzoom")
+        assert (got.model.reliability, got.level_rows, got.detail_rows) == (
+            want.model.reliability, want.level_rows, want.detail_rows,
+        )  # fmt: skip
+        assert got.content_hash == want.content_hash
+
+
+def test_the_demonstration_runs(tmp_path: Path) -> None:
+    made = {
+        "catalog": {"name": "demo"}, "area": {"bbox": [1, 2, 3, 4]}, "datetime": "2023-06-01",
+        "grid": {"tile": 128, "bands": ["red", "nir"]},
+        "outputs": {"folder": str(tmp_path / "out"), "cog": False},
+        "cluster": {"workers": 1},
+    }  # fmt: skip
+    summary = run_job(parse_job(made))
+    assert (summary["state"], summary["tiles"]["all"]) == ("done", 4)
+    pair = lstzoom.load("demo", bands=["red", "nir"])
+    (cube,) = (tmp_path / "out" / "cubes").iterdir()
+    want = lstzoom.sharpen(**pair.inputs()).compute()
+    assert np.array_equal(open_cube(cube).qa.values[0], want.qa.values)
+    item = json.loads((tmp_path / "out" / "items" / "demo" / "scene.json").read_text())
+    assert list(item["assets"]) == ["zarr"]
+
+
+def test_fields_of_jobs_of_this_module_are_valid(region: Path) -> None:
+    assert parse_job({**fields(region), "catalog": {"name": str(region / "region.toml")}}).grid.tile == 48
