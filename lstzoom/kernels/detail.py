@@ -47,20 +47,43 @@ def predict_details(
     start, weight = cubic_weights(ratio, SHARPNESS_FEATURE)
     _, smooth = spline_weights(ratio)
     out = np.empty((len(forests), *lst_fine.shape), np.float32)
-    work = np.empty((detail_count(len(levels)), lst_fine.shape[1]), np.float32)
-    row, predicted = np.empty(lst.shape[1], np.float32), np.empty(lst_fine.shape[1], np.float32)
-    packed = [pack_forest(f.feature, f.threshold, f.left) for f in forests]
-    keys = np.empty((-(-lst_fine.shape[1] // STRIP), len(work) * STRIP), np.int32)
-    for line in range(lst_fine.shape[0]):
+    grown = tuple((*pack_forest(f.feature, f.threshold, f.left), f.value) for f in forests)
+    _predict(
+        levels, given.spline, given.slope, given.residual, lst_fine, margin, ratio, start, weight, smooth,
+        grown, out,
+    )  # fmt: skip
+    return list(out)
+
+
+@jit
+def _predict(
+    levels: NDArray[np.float32],
+    spline: NDArray[np.float32],
+    slope: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    lst_fine: NDArray[np.float32],
+    margin: int,
+    ratio: int,
+    start: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    smooth: NDArray[np.float32],
+    forests: tuple[tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float32]], ...],
+    out: NDArray[np.float32],
+) -> None:
+    height, width = lst_fine.shape
+    work = np.empty((detail_count(levels.shape[0]), width), np.float32)
+    row, predicted = np.empty(spline.shape[2], np.float32), np.empty(width, np.float32)
+    keys = np.empty((-(-width // STRIP), work.shape[0] * STRIP), np.int32)
+    for line in range(height):
         detail_line(
-            levels, given.spline, given.slope, given.residual, lst_fine[line], line + margin * ratio,
-            margin, lst.shape[1] - margin, ratio, start, weight, smooth, row, work,
+            levels, spline, slope, residual, lst_fine[line], line + margin * ratio,
+            margin, spline.shape[2] - margin, ratio, start, weight, smooth, row, work,
         )  # fmt: skip
         _fill_strips(work, keys)
-        for k, (forest, (nodes, depth)) in enumerate(zip(forests, packed, strict=True)):
-            _predict_line(keys, nodes, forest.value, depth, predicted)
+        for k in range(len(forests)):
+            packed, depth, value = forests[k]
+            _predict_line(keys, packed, value, depth, predicted)
             in_place(predicted, ratio, out[k, line])
-    return list(out)
 
 
 @jit

@@ -386,6 +386,7 @@ def detail_features(
     return out
 
 
+@jit
 def detail_count(levels: int) -> int:
     """Count the detail features that belong to so many level features."""
     return 4 * levels + 1
