@@ -50,6 +50,12 @@ class CatalogChoice(Model):
     folder: str | None = Field(
         default=None, description="Folder of files, for a catalogue of the kind local."
     )
+    allow: tuple[str, ...] | None = Field(
+        default=None,
+        description="Beginnings of addresses, and folders, that items may have read, such as "
+        "s3://usgs-landsat/; null: everything of items that are given, addresses of networks of items that a "
+        "service on another machine lists.",
+    )
 
 
 class AreaOfInterest(Model):
@@ -211,6 +217,7 @@ class Job(Model):
         return {
             "catalog": self.catalog.name, "area": self.area.value, "datetime": self.datetime,
             "endpoint": self.catalog.endpoint, "items": self.catalog.items, "folder": self.catalog.folder,
+            "allow": self.catalog.allow,
             "bands": self.grid.bands, "masks": self.masks, "ratio": self.grid.ratio,
             **self.pair.model_dump(),
         }  # fmt: skip
@@ -278,7 +285,11 @@ def parse_job(fields: Mapping[str, Any], what: str = "the job") -> Job:
 def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Make relative paths absolute."""
     found = {**fields}
-    for table, keys in (("catalog", ("items", "folder")), ("area", ("file",)), ("outputs", ("folder",))):
+    for table, keys in (
+        ("catalog", ("items", "folder", "allow")),
+        ("area", ("file",)),
+        ("outputs", ("folder",)),
+    ):
         part = found.get(table)
         if isinstance(part, Mapping):
             found[table] = {k: _absolute(v, folder) if k in keys else v for k, v in part.items()}
@@ -289,6 +300,8 @@ def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _absolute(value: object, folder: Path) -> object:
+    if isinstance(value, list):
+        return [_absolute(one, folder) for one in value]
     if not isinstance(value, str) or "://" in value:
         return value
     return str(folder / Path(value).expanduser())

@@ -13,6 +13,7 @@ import pluggy
 import pytest
 
 Row = tuple[str, str]
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 _ROWS = pytest.StashKey[dict[Row, set[str]]]()
 
 
@@ -52,6 +53,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(f"{len(rows)} faults, {sum(row[2] == 'failed' for row in rows)} failed")
     if "LSTZOOM_FAULTS" not in os.environ:
         return
+    listed = {tuple(line.strip("| ").split(" | ")) for line in PAGE.read_text(encoding="utf-8").splitlines()
+              if line.startswith("| ") and not line.startswith("| fault |")}  # fmt: skip
+    for fault, outcome in sorted({(one, two) for one, two, _ in rows} ^ listed):
+        terminalreporter.write_line(f"not both here and in {PAGE.name}: {fault} | {outcome}", red=True)
     file = Path(os.environ["LSTZOOM_FAULTS"])
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = ["| fault | outcome |", "|---|---|", *(f"| {fault} | {outcome} |" for fault, outcome, _ in rows)]
