@@ -17,7 +17,7 @@ export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
 .PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large \
-	bench-mosaic pydms notebooks docs package constraints apt apt-browser apt-cluster clean
+	bench-mosaic pydms notebooks docs package test-faults fuzz audit sbom constraints apt apt-browser apt-cluster clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -51,6 +51,33 @@ test-slow: $(KERNELS) ## run only the slow and the cluster tests
 
 test-all: $(KERNELS) ## run all tests
 	$(BIN)/python -m pytest -m ""
+
+test-faults: $(KERNELS) ## carry out every fault, print what came of each, write build/faults.md
+	LSTZOOM_FAULTS=build/faults.md $(BIN)/python -m pytest -p tests.faults.table -m fault
+
+# FUZZ is one of raster, job, catalog, items, area, bundle. atheris has wheels for some versions of Python.
+FUZZ ?= bundle
+FUZZ_SECONDS ?= 60
+fuzz: $(KERNELS) $(VENV)/.fuzz ## follow branches of a reader with atheris (FUZZ=items FUZZ_SECONDS=600)
+	@mkdir -p build/fuzz/$(FUZZ)
+	$(BIN)/python -m tools.fuzz $(FUZZ) build/fuzz/$(FUZZ) -max_total_time=$(FUZZ_SECONDS) -max_len=200000
+
+$(VENV)/.fuzz: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet "atheris>=3"
+	@touch $@
+
+.venv-audit/.installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --disable-pip-version-check --quiet "pip-audit>=2.10" "cyclonedx-bom>=7"
+	@touch $@
+
+audit: .venv-audit/.installed ## look pinned dependencies up among known vulnerabilities (needs pypi.org)
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
+sbom: $(STAMP) .venv-audit/.installed ## list what is installed, with versions and licences: build/sbom.json (CycloneDX)
+	@mkdir -p build
+	.venv-audit/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --of JSON -o build/sbom.json
+	@echo build/sbom.json
 
 lint: $(STAMP) ## check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check

@@ -52,6 +52,15 @@ if TYPE_CHECKING:
 
 OK, UNEXPECTED, USAGE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3, 130
 _GARBAGE_AFTER = 100_000
+# Requests that are refused or go silent are repeated; sources of STAC have settings of their own.
+_GDAL_HTTP = {
+    "GDAL_HTTP_MAX_RETRY": "5",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
+}
 _SCORES = {
     "rmse": ("RMSE, K", ".3f"),
     "mae": ("mean absolute error, K", ".3f"),
@@ -162,9 +171,14 @@ def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False)
     """Set up logging and GDAL's memory, and turn errors into a message and an exit code."""
     from lstzoom.machine import GDAL_CACHE_MB
 
-    os.environ.setdefault("GDAL_CACHEMAX", GDAL_CACHE_MB)
+    for name, value in {"GDAL_CACHEMAX": GDAL_CACHE_MB, **_GDAL_HTTP}.items():
+        os.environ.setdefault(name, value)
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    from lstzoom.sources.redaction import Redaction
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Redaction())
     # Distributed sets up its own logging when it is imported, here and in the workers.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "error")
     try:
@@ -182,9 +196,13 @@ def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False)
 
 
 def _fail(message: str, code: int, *, debug: bool) -> None:
+    from lstzoom.raster import shown
+    from lstzoom.sources.redaction import redact
+
+    # Whatever went wrong may hold an address that was signed.
     if debug:
-        traceback.print_exc(file=sys.stderr)
-    typer.echo(f"lstzoom: {message}", err=True)
+        typer.echo(redact(shown(traceback.format_exc())), err=True)
+    typer.echo(f"lstzoom: {redact(shown(message))}", err=True)
     raise typer.Exit(code)
 
 
@@ -403,6 +421,8 @@ def _tags(
     lst: str, vnir: Sequence[str], bands: Sequence[str], grids: GridPair, config: SharpenConfig
 ) -> dict[str, str]:
     """Say in the files how they were made; names of inputs without their folders."""
+    from lstzoom.raster import shown
+
     windows = config.windows
     return {
         "TIFFTAG_SOFTWARE": f"lstzoom {__version__}",
@@ -415,8 +435,8 @@ def _tags(
         else "measured",
         "LSTZOOM_RATIO": str(grids.ratio),
         "LSTZOOM_WINDOWS": f"{windows.stride}, {windows.extension}, {windows.min_samples}",
-        "LSTZOOM_LST": Path(lst).name,
-        "LSTZOOM_VNIR": ", ".join(Path(path).name for path in vnir),
+        "LSTZOOM_LST": Path(shown(lst)).name,
+        "LSTZOOM_VNIR": ", ".join(Path(shown(path)).name for path in vnir),
         "LSTZOOM_BANDS": ", ".join(bands),
     }
 

@@ -300,11 +300,12 @@ def _geobox_of(dataset: Any, path: str) -> tuple[GeoBox, bool]:  # noqa: ANN401
     affine, shape = dataset.transform, YX(*dataset.shape)
     if dataset.crs is None:
         raise GridMismatchError(
-            f"{path!r} (shape {shape.y} x {shape.x}) has no CRS; set it with gdal_edit.py -a_srs EPSG:..."
+            f"{shown(path)!r} (shape {shape.y} x {shape.x}) has no CRS; set it with "
+            "gdal_edit.py -a_srs EPSG:..."
         )
     if affine.is_identity or affine.a <= 0 or is_sheared(affine, shape):
         raise GridMismatchError(
-            f"{path!r} is rotated or sheared, runs from east to west, or has no geotransform "
+            f"{shown(path)!r} is rotated or sheared, runs from east to west, or has no geotransform "
             f"({tuple(affine)[:6]}); warp it to a north-up grid first, for example with gdalwarp"
         )
     south_up = affine.e > 0
@@ -333,7 +334,7 @@ def _source(
 ) -> RasterSource:
     dtype = dataset.dtypes[band - 1]
     if dtype.startswith("complex"):
-        raise InputError(f"band {band} of {path!r} is {dtype}; real numbers are needed")
+        raise InputError(f"band {band} of {shown(path)!r} is {dtype}; real numbers are needed")
     flags = dataset.mask_flag_enums[band - 1]
     return RasterSource(
         path=path,
@@ -867,7 +868,7 @@ def _selected(
     by_number = {source.band: source for source in sources}
     absent = [band for band in bands if band not in by_number]
     if absent:
-        raise InputError(f"{str(path)!r} has no band {absent}; it has {sorted(by_number)}")
+        raise InputError(f"{shown(str(path))!r} has no band {absent}; it has {sorted(by_number)}")
     return [by_number[band] for band in bands]
 
 
@@ -887,7 +888,9 @@ def band_names(sources: Sequence[RasterSource]) -> list[str]:
     names = [source.description or _stem(source, sources) for source in sources]
     if len(set(names)) < len(names):
         names = [
-            f"{Path(source.path).stem}_{name}" if names.count(name) > 1 and source.description else name
+            f"{Path(shown(source.path)).stem}_{name}"
+            if names.count(name) > 1 and source.description
+            else name
             for source, name in zip(sources, names, strict=True)
         ]
     taken: set[str] = set()
@@ -895,9 +898,13 @@ def band_names(sources: Sequence[RasterSource]) -> list[str]:
 
 
 def _stem(source: RasterSource, sources: Sequence[RasterSource]) -> str:
-    stem = Path(source.path).stem
+    stem = _file_stem(source)
     alone = sum(other.path == source.path for other in sources) == 1
     return stem if alone else f"{stem}_{source.band}"
+
+
+def _file_stem(source: RasterSource) -> str:
+    return Path(shown(source.path)).stem
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -1044,7 +1051,7 @@ def _units_of(source: RasterSource, units: LstUnits) -> Literal["K", "C"]:
     low, high = _KELVIN if known == "K" else _CELSIUS
     sample = _sample(source)
     if sample.size == 0:
-        logger.warning("%s: no valid pixel in band %d; units not checked", source.path, source.band)
+        logger.warning("%s: no valid pixel in band %d; units not checked", shown(source.path), source.band)
     elif not low <= float(np.median(sample)) <= high:
         raise UnitsError(_units_message(source, units, known, sample))
     return known
@@ -1063,7 +1070,7 @@ def _units_message(source: RasterSource, units: LstUnits, known: str, sample: ND
         )
     given = f"--lst-units {units}" + (f", unit tag {source.units!r}" if source.units else "")
     return (
-        f"band {source.band} of {source.path!r} cannot be "
+        f"band {source.band} of {shown(source.path)!r} cannot be "
         f"{'kelvin' if known == 'K' else 'degrees Celsius'} ({given}): sampled values run from "
         f"{sample.min():.6g} to {sample.max():.6g}, median {median:.6g}; {remedy}"
     )
@@ -1158,7 +1165,7 @@ def lazy_mask(
     (source,) = _selected(describe(path), [band], path)
     if clear_values is None and source.nodata == 0:
         raise InputError(
-            f"the mask {source.path!r} declares 0 as nodata, and 0 is what marks usable pixels; "
+            f"the mask {shown(source.path)!r} declares 0 as nodata, and 0 is what marks usable pixels; "
             "say which values are usable, for example --mask-clear 0"
         )
     return LazyMask.of(source, grid, (0,) if clear_values is None else clear_values)

@@ -13,7 +13,7 @@ from lstzoom.account import summarise
 from lstzoom.errors import StoreError
 from lstzoom.jobs import layout
 from lstzoom.jobs.store import Store, as_json
-from lstzoom.sources.signing import redact
+from lstzoom.sources.redaction import redact
 
 MODEL = "model"
 """What failed, if no tile did."""

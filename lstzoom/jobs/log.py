@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 from lstzoom.errors import LstzoomError
 from lstzoom.jobs import layout
 from lstzoom.jobs.store import Store, told
-from lstzoom.sources.signing import redact
+from lstzoom.sources.redaction import redact
 
 logger = logging.getLogger(__name__)
 

@@ -229,7 +229,7 @@ def make_plan(job: Job) -> Plan:
     found, pairing = find_pairs(
         source, *(arguments[name] for name in ("area", "datetime")),
         **{name: arguments[name] for name in (
-            "endpoint", "items", "folder", "bands", "window_days", "max_cloud", "min_coverage")},
+            "endpoint", "items", "folder", "bands", "window_days", "max_cloud", "min_coverage", "allow")},
     )  # fmt: skip
     left_out = [LeftOut(one.item, one.reason) for one in (*found.unusable, *pairing.unpaired)]
     pairs, outside = _in_time(pairing.pairs, job)

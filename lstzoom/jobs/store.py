@@ -21,7 +21,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from lstzoom.errors import LstzoomError, MissingExtraError, StoreError, StoreFullError
-from lstzoom.sources.signing import redact
+from lstzoom.sources.redaction import redact
 
 ASIDE: Final = ".aside"
 """Folder of what is being written, on the same disk."""

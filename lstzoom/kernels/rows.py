@@ -36,6 +36,9 @@ STRATUM_KELVIN = 2.0
 POSSIBLE_KELVIN = (100.0, 2000.0)
 """No land surface is colder or hotter, lava included."""
 
+_LIKELY_KELVIN = 150.0
+"""Where most of a scene is colder, it is in Celsius or Fahrenheit."""
+
 MAX_PAIRS = 3
 """Normalised differences that are used beside the bands."""
 
@@ -117,14 +120,15 @@ def require_kelvin(lst: FloatArray) -> None:
     Raises
     ------
     UnitsError
-        If more values are likely in Celsius than possible in kelvin, or if there are different values
+        If more values are likely in Celsius or Fahrenheit than in kelvin, or if there are different values
         and none is possible. Fill values alone are no temperatures, and no reason.
     """
     finite = np.asarray(lst)[np.isfinite(lst)]
     low, high = POSSIBLE_KELVIN
     possible = int(((finite > low) & (finite < high)).sum())
-    celsius = int(((finite > -120) & (finite <= low) & (finite != 0)).sum())
-    if celsius > possible or (possible == 0 and finite.size and finite.min() < finite.max()):
+    celsius = int(((finite > -120) & (finite <= _LIKELY_KELVIN) & (finite != 0)).sum())
+    likely = int(((finite > _LIKELY_KELVIN) & (finite < high)).sum())
+    if celsius > likely or (possible == 0 and finite.size and finite.min() < finite.max()):
         raise UnitsError(
             f"LST runs from {finite.min():.6g} to {finite.max():.6g} with a median of "
             f"{np.median(finite):.6g}, but kelvin are needed; add 273.15 to Celsius, apply the file's scale "

@@ -342,7 +342,8 @@ def open_bundle(
     told, notes = metadata.read_metadata(container.read(entry), entry.href)
     name = _name_of(container, files)
     heads = {
-        kind: raster.describe(files[kind].path, codes=_is_mask(kind))
+        # A bundle holds GeoTIFFs, whatever it calls them; other formats name further files.
+        kind: raster.describe(files[kind].path, codes=_is_mask(kind), driver="GTiff")
         for kind in sorted(files)
         if _is_layer(kind)
     }

@@ -32,6 +32,9 @@ _RASTERS: Final = (".tif", ".tiff", ".vrt", ".jp2", ".nc", ".hdf", ".h5")
 _MOST_FILES: Final = 1000
 _DEEPEST: Final = 3
 _MOST_BYTES: Final = 1 << 26
+# A bundle of 15 km x 15 km has less than 1 GiB; TIFFs that are compressed already hardly shrink in a zip.
+_LARGEST_ZIP: Final = 1 << 36
+_MOST_PACKED: Final = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,7 @@ def _zipped(text: str, opened: Callable[[], Any], path: str, href: str) -> Conta
             raise InputError(
                 f"{text!r} is no valid zip ({error}); it may be cut short: fetch it again"
             ) from error
+    _require_sane(text, members)
     encrypted = [one.filename for one in members if one.flag_bits & 1]
     if encrypted:
         raise InputError(f"{text!r} is encrypted ({encrypted[0]!r}); unpack it and give the folder")
@@ -218,10 +222,32 @@ def _zipped(text: str, opened: Callable[[], Any], path: str, href: str) -> Conta
     return _listed(text, [Entry(n, f"{path}{n}", f"{href}{n}") for n in (m.filename for m in members)], read)
 
 
+def _require_sane(text: str, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse an archive that would fill the memory, or take for ever, when it is unpacked."""
+    total = sum(one.file_size for one in members)
+    packed = sum(one.compress_size for one in members)
+    if total > _LARGEST_ZIP or (total > _MOST_BYTES and total > _MOST_PACKED * max(packed, 1)):
+        raise InputError(
+            f"{text!r} would unpack to {total / 2**20:,.0f} MiB from {packed / 2**20:,.1f} MiB, which no "
+            "bundle does; fetch it again from where you trust it"
+        )
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether the name of a file stays in its archive."""
+    return not (name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"))
+
+
 def _listed(location: str, entries: list[Entry], read: Callable[[Entry], bytes]) -> Container:
     if len(entries) >= _MOST_FILES:
         raise InputError(
             f"{location!r} holds {_MOST_FILES} files or more; a bundle has some 30: give one bundle"
+        )
+    outside = [one.name for one in entries if not _is_inside(one.name)]
+    if outside:
+        raise InputError(
+            f"{location!r} names {outside[0]!r}, which leads out of it; fetch it again from where you trust "
+            "it"
         )
     visible = [
         one for one in entries if not any(part.startswith((".", "__MACOSX")) for part in one.name.split("/"))

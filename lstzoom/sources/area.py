@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,11 +20,13 @@ from shapely.geometry import box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from lstzoom.errors import InputError, import_extra
+from lstzoom.sources.redaction import redact
 
 Area: TypeAlias = Sequence[float] | Mapping[str, Any] | BaseGeometry | str | Path
 """Bounds (west, south, east, north), GeoJSON, a shapely geometry in longitude and latitude, or a file."""
 
 _EDGE = 0.1
+_FARTHEST = 540
 _WGS84 = 4326
 
 
@@ -70,15 +73,26 @@ def _from_bounds(bounds: Sequence[float]) -> BaseGeometry:
     return box(west, south, east + 360 if east < west else east, north)
 
 
-def _from_geojson(found: Mapping[str, Any]) -> BaseGeometry:
+def _from_geojson(found: Any) -> BaseGeometry:  # noqa: ANN401  (files may hold anything)
+    try:
+        return _geometry_of(found)
+    except InputError:
+        raise
+    except (
+        shapely.errors.ShapelyError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
+    ) as error:  # fmt: skip
+        raise InputError(f"this is no GeoJSON geometry: {redact(reprlib.repr(found))[:200]}") from error
+
+
+def _geometry_of(found: Any) -> BaseGeometry:  # noqa: ANN401
     if found.get("type") == "FeatureCollection":
         return shapely.union_all([_from_geojson(one) for one in found.get("features", [])])
     if found.get("type") == "Feature":
         return _from_geojson(found.get("geometry") or {})
-    try:
-        return shape(found)
-    except (shapely.errors.ShapelyError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"this is no GeoJSON geometry: {str(found)[:200]}") from error
+    made = shape(found)
+    if not np.isfinite(shapely.get_coordinates(made)).all():
+        raise ValueError("its coordinates are not finite")
+    return made
 
 
 def _from_file(path: Path) -> BaseGeometry:
@@ -87,7 +101,9 @@ def _from_file(path: Path) -> BaseGeometry:
     if path.suffix.lower() in {".json", ".geojson"}:
         try:
             return _from_geojson(json.loads(path.read_text(encoding="utf-8")))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except InputError as error:
+            raise InputError(f"{str(path)!r}: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{str(path)!r} cannot be read as GeoJSON: {error}") from error
     return _from_vector(path)
 
@@ -161,11 +177,23 @@ def bounds_in(area: BaseGeometry, crs: CRS) -> tuple[float, float, float, float]
 
 
 def footprint(geometry: Mapping[str, Any] | None, bounds: Sequence[float] | None) -> BaseGeometry | None:
-    """Footprint of an item: its geometry, else its bounds, else None."""
-    if geometry:
-        found = _from_geojson(geometry)
-        if not found.is_empty:
-            return found
-    if bounds and len(bounds) in {4, 6}:
-        return _from_bounds([bounds[0], bounds[1], bounds[len(bounds) // 2], bounds[len(bounds) // 2 + 1]])
-    return None
+    """Footprint of an item: its geometry, else its bounds, else None.
+
+    Raises
+    ------
+    InputError
+        If it is no geometry, or none in degrees.
+    """
+    found = _from_geojson(geometry) if geometry else None
+    if (found is None or found.is_empty) and bounds and len(bounds) in {4, 6}:
+        half = len(bounds) // 2
+        found = _from_bounds([bounds[0], bounds[1], bounds[half], bounds[half + 1]])
+    if found is None or found.is_empty:
+        return None
+    west, south, east, north = found.bounds
+    if not (west >= -_FARTHEST and east <= _FARTHEST and south >= -90 - _EDGE and north <= 90 + _EDGE):
+        raise InputError(
+            f"the footprint has the bounds ({west:.6g}, {south:.6g}, {east:.6g}, {north:.6g}); longitude and "
+            "latitude are needed"
+        )
+    return found

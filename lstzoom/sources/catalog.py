@@ -352,7 +352,7 @@ def open_catalog(catalog: str | Path | Catalog) -> Catalog:
     path = _path(catalog)
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError, OSError) as error:
         raise ConfigError(f"{str(path)!r} cannot be read as TOML: {error}") from error
     return _validated(fields, path)
 

@@ -38,6 +38,8 @@ class Told:
         Stored number that marks missing pixels.
     unit
         Unit of the values.
+    dtype
+        Data type of the numbers.
     offset_applied
         The pixels have the offset already, whatever item and file list.
     """
@@ -46,6 +48,7 @@ class Told:
     offset: float | None = None
     nodata: float | None = None
     unit: str | None = None
+    dtype: str | None = None
     offset_applied: bool = False
 
 
@@ -124,6 +127,7 @@ def told_by(item: pystac.Item, key: str, band: int = 1, vnir: VnirLayers | None 
         offset=_number(fields, "raster:offset", "offset"),
         nodata=_number(fields, "nodata", "raster:nodata"),
         unit=_text(fields, "unit", "raster:unit"),
+        dtype=_text(fields, "data_type"),
         offset_applied=vnir is not None and _is_offset_void(item, vnir),
     )
 

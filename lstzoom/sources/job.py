@@ -50,6 +50,12 @@ class CatalogChoice(Model):
     folder: str | None = Field(
         default=None, description="Folder of files, for a catalogue of the kind local."
     )
+    allow: tuple[str, ...] | None = Field(
+        default=None,
+        description="Beginnings of addresses, and folders, that items may have read, such as "
+        "s3://usgs-landsat/; null: everything of items that are given, addresses of networks of items that a "
+        "service on another machine lists.",
+    )
 
 
 class AreaOfInterest(Model):
@@ -211,17 +217,27 @@ class Job(Model):
         return {
             "catalog": self.catalog.name, "area": self.area.value, "datetime": self.datetime,
             "endpoint": self.catalog.endpoint, "items": self.catalog.items, "folder": self.catalog.folder,
+            "allow": self.catalog.allow,
             "bands": self.grid.bands, "masks": self.masks, "ratio": self.grid.ratio,
             **self.pair.model_dump(),
         }  # fmt: skip
 
 
 class _Strict(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML would let the last one win."""
+    """Refuses a key that is given twice, which YAML would let the last one win, and aliases.
+
+    Aliases of aliases make a text of some lines a document that fills the memory.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401
+        """Build a node that is no alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise ConfigError(f"the alias *{self.peek_event().anchor} is not read; write it out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         """Build a mapping of distinct keys."""
-        keys = [key.value for key, _ in node.value]
+        keys = [str(key.value) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
             raise ConfigError(f"the key {min(twice)!r} is given twice ({node.start_mark})")
@@ -248,7 +264,10 @@ def read_job(path: str | Path) -> Job:
     file = Path(path)
     try:
         fields = yaml.load(file.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506  (a SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except ConfigError:
+        raise
+    # Besides YAML's own errors: dates and numbers that are none, and brackets without end.
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"the job {str(path)!r} cannot be read: {error}") from error
     if not isinstance(fields, Mapping):
         raise ConfigError(f"the job {str(path)!r} is no mapping; write one with `lstzoom job init`")
@@ -266,7 +285,11 @@ def parse_job(fields: Mapping[str, Any], what: str = "the job") -> Job:
 def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Make relative paths absolute."""
     found = {**fields}
-    for table, keys in (("catalog", ("items", "folder")), ("area", ("file",)), ("outputs", ("folder",))):
+    for table, keys in (
+        ("catalog", ("items", "folder", "allow")),
+        ("area", ("file",)),
+        ("outputs", ("folder",)),
+    ):
         part = found.get(table)
         if isinstance(part, Mapping):
             found[table] = {k: _absolute(v, folder) if k in keys else v for k, v in part.items()}
@@ -277,6 +300,8 @@ def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _absolute(value: object, folder: Path) -> object:
+    if isinstance(value, list):
+        return [_absolute(one, folder) for one in value]
     if not isinstance(value, str) or "://" in value:
         return value
     return str(folder / Path(value).expanduser())

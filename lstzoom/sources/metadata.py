@@ -14,7 +14,8 @@ from lstzoom.errors import InputError, LstzoomError, import_extra
 from lstzoom.product.metadata import read_metadata
 from lstzoom.sources.allowed import require_allowed
 from lstzoom.sources.encoding import find_asset, href_of
-from lstzoom.sources.signing import keep_logs_clean, plain, redact, sign
+from lstzoom.sources.redaction import plain, redact
+from lstzoom.sources.signing import keep_logs_clean, sign
 
 if TYPE_CHECKING:
     import pystac

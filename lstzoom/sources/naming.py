@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from lstzoom.sources.redaction import redact
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -40,9 +43,14 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             lines.append(f"  {where}: there is no such key{nearest(str(place[-1]), known)}")
         else:
             message = one["msg"].removeprefix("Value error, ")
-            given = f" (given: {one['input']!r})" if not isinstance(one["input"], Mapping) else ""
+            given = "" if isinstance(one["input"], Mapping) else f" (given: {_told(one['input'])})"
             lines.append(f"  {where or 'as a whole'}: {message}{given}")
     return "\n".join(lines)
+
+
+def _told(value: object) -> str:
+    """Value for a message: not long, and without secrets."""
+    return redact(reprlib.repr(value))
 
 
 def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> Mapping[str, Any]:

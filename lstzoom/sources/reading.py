@@ -7,9 +7,14 @@ from overviews.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 import numpy as np
 import rasterio
@@ -18,21 +23,30 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession
 
-from lstzoom.errors import GridMismatchError, InputError, LstzoomError
+from lstzoom.errors import EncodingError, GridMismatchError, InputError, LstzoomError
 from lstzoom.grid import coincide, describe_grid
 from lstzoom.raster import LazyStack, RasterSource, Resampling, describe
 from lstzoom.sources.allowed import driver_of, require_allowed
 from lstzoom.sources.catalog import Access, Constants
-from lstzoom.sources.encoding import Told, settle, to_kelvin
+from lstzoom.sources.diagnosis import diagnosis
+from lstzoom.sources.encoding import Told, same_number, settle, to_kelvin
+from lstzoom.sources.redaction import plain, redact
 from lstzoom.sources.signing import (
+    forget_tokens,
     gdal_options,
     gdal_path,
+    is_remote,
     keep_logs_clean,
-    plain,
-    redact,
     remember_failure,
     sign,
+    signs,
 )
+
+logger = logging.getLogger(__name__)
+
+_MOST_AGAIN: Final = 4
+_REFUSED: Final = ("HTTP status 401", "HTTP status 403")
+_ABSENT: Final = ("HTTP status 400", "HTTP status 404", "HTTP status 410")
 
 Window = tuple[slice, slice]
 
@@ -82,17 +96,51 @@ def _reached(href: str, access: Access) -> Iterator[str]:
     """Sign an address, configure GDAL, and keep secrets out of what goes wrong."""
     keep_logs_clean()
     require_allowed(href, access.allow)
+    signed = href
     try:
-        path = gdal_path(sign(href, access))
+        signed = sign(href, access)
         # GDAL finds credentials itself: rasterio would make a session of boto3 for every read.
         with rasterio.Env(session=DummySession(), **gdal_options(access, href)):
-            yield path
+            yield gdal_path(signed)
     except (LstzoomError, RasterioError) as error:
         remember_failure(href)
         message = redact(str(error).replace(gdal_path(href), plain(href)))
         kind = type(error) if isinstance(error, LstzoomError) else InputError
+        if kind is InputError:
+            message += diagnosis(signed, access)
         # Not chained: the original message holds the signed address.
         raise kind(message) from None
+
+
+_Read = TypeVar("_Read")
+
+
+def _again(href: str, access: Access, read: Callable[[], _Read]) -> _Read:
+    """Read, and read anew what has failed: GDAL repeats requests that are refused, not bodies cut short.
+
+    What is wrong with grids, encodings and units stays wrong, and is not tried again.
+    """
+    most = min(access.retries, _MOST_AGAIN) if is_remote(href) else 0
+    pause = float(os.environ.get("GDAL_HTTP_RETRY_DELAY", "0.5"))
+    for attempt in range(most + 1):
+        try:
+            return read()
+        except InputError as error:
+            if attempt == most or type(error) is not InputError or _is_final(str(error), href, access):
+                raise
+            logger.info("%s: read again after %s", plain(href), error)
+            # Tasks that failed together do not come back together.
+            time.sleep(pause * 2**attempt * random.uniform(0.75, 1.25))  # noqa: S311  (no secret)
+    raise AssertionError("unreachable")
+
+
+def _is_final(message: str, href: str, access: Access) -> bool:
+    """Tell whether reading anew cannot help."""
+    if signs(access, href) and any(code in message for code in _REFUSED):
+        # A token may have been withdrawn before its time.
+        forget_tokens()
+        return False
+    return any(code in message for code in (*_REFUSED, *_ABSENT))
 
 
 def header(href: str, access: Access, band: int = 1) -> RasterSource:
@@ -114,8 +162,14 @@ def bands(href: str, access: Access) -> tuple[RasterSource, ...]:
     InputError
         If it cannot be opened.
     """
-    with _reached(href, access) as path:
-        return tuple(replace(one, path=href) for one in describe(path, driver=driver_of(href, access.allow)))
+
+    def once() -> tuple[RasterSource, ...]:
+        with _reached(href, access) as path:
+            return tuple(
+                replace(one, path=href) for one in describe(path, driver=driver_of(href, access.allow))
+            )
+
+    return _again(href, access, once)
 
 
 def _band(found: Sequence[RasterSource], band: int, href: str) -> RasterSource:
@@ -158,21 +212,42 @@ def read(
     shape = tuple(part.stop - part.start for part in window)
     if not touches(band.grid, grid, window):
         return np.full(shape, np.nan, np.float32)
-    with _reached(band.href, band.access) as path:
-        source = _band(describe(path, driver=driver_of(band.href, band.access.allow)), band.band, band.href)
-        _require_told_grid(source, band)
-        stack = LazyStack((_encoded(source, band),), grid, resampling)
-        values: NDArray[np.float32] = stack[0, window[0], window[1]]
-        return values
+
+    def once() -> NDArray[np.float32]:
+        with _reached(band.href, band.access) as path:
+            driver = driver_of(band.href, band.access.allow)
+            source = _band(describe(path, driver=driver), band.band, band.href)
+            _require_told_grid(source, band)
+            stack = LazyStack((_encoded(source, band),), grid, resampling)
+            values: NDArray[np.float32] = stack[0, window[0], window[1]]
+            return values
+
+    return _again(band.href, band.access, once)
 
 
 def _encoded(source: RasterSource, band: RemoteBand) -> RasterSource:
     if band.kind == "codes":
         return replace(source, scale=1.0, offset=0.0, nodata=None, masked=False)
+    _require_told_dtype(source, band)
     encoding = settle(band.told, source, band.constants)
     if band.kind == "kelvin":
         encoding = to_kelvin(encoding, f"the asset {band.name!r} ({plain(band.href)})")
-    return replace(source, scale=encoding.scale, offset=encoding.offset, nodata=encoding.nodata)
+    # Where item and file call different numbers missing, both are.
+    both = source.masked or not same_number(source.nodata, encoding.nodata)
+    return replace(
+        source, scale=encoding.scale, offset=encoding.offset, nodata=encoding.nodata,
+        masked=both and (source.masked or source.nodata is not None),
+    )  # fmt: skip
+
+
+def _require_told_dtype(source: RasterSource, band: RemoteBand) -> None:
+    """Refuse values in place of numbers, and numbers in place of values: a scale fits one of them."""
+    told = band.told.dtype
+    if told and source.dtype.startswith("float") != told.startswith("float"):
+        raise EncodingError(
+            f"{plain(band.href)!r} holds {source.dtype}, and its item tells {told} for {band.name!r}; scale "
+            "and offset of the item would be wrong: correct the data type of the item, or its asset"
+        )
 
 
 def _require_told_grid(source: RasterSource, band: RemoteBand) -> None:

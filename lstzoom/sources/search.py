@@ -23,8 +23,9 @@ from lstzoom.sources.area import Area, as_area, footprint
 from lstzoom.sources.catalog import Access, Catalog, Layer, MaskLayer, Names, Service, open_catalog
 from lstzoom.sources.encoding import find_asset, href_of, told_by
 from lstzoom.sources.naming import nearest
+from lstzoom.sources.redaction import redact
 from lstzoom.sources.service import collections_there, found_in
-from lstzoom.sources.signing import redact, signs
+from lstzoom.sources.signing import signs
 from lstzoom.sources.times import Interval, When, as_interval, to_stac, widened
 from lstzoom.types import YX
 

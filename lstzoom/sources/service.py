@@ -19,7 +19,8 @@ from urllib3.util.retry import Retry
 from lstzoom.errors import InputError, LstzoomError
 from lstzoom.sources.area import parts_within_180, to_geojson
 from lstzoom.sources.catalog import Service
-from lstzoom.sources.signing import keep_logs_clean, redact
+from lstzoom.sources.redaction import redact
+from lstzoom.sources.signing import keep_logs_clean
 from lstzoom.sources.times import Interval, to_stac
 
 _PAGE: Final = 100

@@ -1,4 +1,4 @@
-"""How a file is reached: its address for GDAL, tokens, and what must never be seen.
+"""How a file is reached: its address for GDAL, tokens, and logs without them.
 
 Nothing here is called while a graph is built: an address is signed by the task that reads it, so a token
 cannot grow old in a queue. Credentials come from the environment or the usual files (``~/.aws``,
@@ -10,7 +10,6 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import requests
 
 from lstzoom.errors import InputError
 from lstzoom.sources.catalog import Access
+from lstzoom.sources.redaction import Redaction, plain
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +36,6 @@ _SCHEMES: Final = {
     "http": "/vsicurl/",
     "https": "/vsicurl/",
 }
-_SECRETS: Final = re.compile(
-    r"(?i)([?&;](?:sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|access_token|key|apikey|awsaccesskeyid|"
-    r"expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id)=|\b(?:signature|credential)=)"
-    r"[^&\s'\",]*"
-)
-_HEADERS: Final = re.compile(
-    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?(?:bearer )?)"
-    r"[^\s'\",}]{4,}"
-)
-_IN_ADDRESS: Final = re.compile(r"(?i)(https?://)[^/@\s]+@")
-
 _tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
 _lock = threading.Lock()
 _failed: set[str] = set()
@@ -177,6 +166,12 @@ def _token(service: str, account: str, container: str) -> str:
         return token
 
 
+def forget_tokens() -> None:
+    """Have tokens fetched anew from now on."""
+    with _lock:
+        _tokens.clear()
+
+
 def _fetch(address: str) -> Mapping[str, Any]:
     key = os.environ.get("PC_SDK_SUBSCRIPTION_KEY")
     headers = {"Ocp-Apim-Subscription-Key": key} if key else {}
@@ -205,28 +200,7 @@ def _seconds(expiry: str) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
-def redact(text: str) -> str:
-    """Take tokens and passwords out of a text.
-
-    Examples
-    --------
-    >>> redact("cannot open https://u:p@a.b/c.tif?x=1&sig=secret%3D&se=2030 now")
-    'cannot open https://***@a.b/c.tif?x=1&sig=***&se=*** now'
-    """
-    hidden = _HEADERS.sub(r"\1***", _SECRETS.sub(r"\1***", text))
-    return _IN_ADDRESS.sub(r"\1***@", hidden)
-
-
-class _Redaction(logging.Filter):
-    """Takes secrets out of what other packages log: rasterio and the STAC client log whole addresses."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Replace the message; let every record pass."""
-        record.msg, record.args = redact(record.getMessage()), None
-        return True
-
-
-_REDACTION: Final = _Redaction()
+_REDACTION: Final = Redaction()
 _TALKATIVE: Final = (
     "rasterio", "pystac_client", "urllib3", "requests", "fsspec", "s3fs", "botocore", "aiobotocore",
 )  # fmt: skip
@@ -238,8 +212,3 @@ def keep_logs_clean() -> None:
         # A filter holds for the records of its own logger only, not for those below.
         if name.partition(".")[0] in _TALKATIVE and isinstance(logger_, logging.Logger):
             logger_.addFilter(_REDACTION)
-
-
-def plain(href: str) -> str:
-    """Return an address as it may be shown: without query and password."""
-    return _IN_ADDRESS.sub(r"\1***@", href.partition("?")[0])

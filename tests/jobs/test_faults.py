@@ -102,6 +102,7 @@ POINTS: dict[str, Callable[[Path], bool]] = {
 
 
 @pytest.mark.parametrize("point", POINTS)
+@pytest.mark.fault("the client is killed at five points of a run", "the next run goes on; the same bytes")
 def test_a_run_that_was_killed_goes_on(
     region: Path, whole: dict[str, bytes], tmp_path: Path, point: str
 ) -> None:
@@ -143,6 +144,10 @@ store.Store.write = pointed
 
 @pytest.mark.parametrize("prefix", ["sample/", "models/", "cogs/", "ledger/", "scenes/", "collection"])
 @pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.fault(
+    "a process dies while it writes sample, model, COG, ledger or record",
+    "nothing half-written; the same bytes",
+)
 def test_a_worker_or_client_that_dies_while_it_writes_costs_nothing(
     region: Path, whole: dict[str, bytes], tmp_path: Path, prefix: str, moment: str
 ) -> None:
@@ -167,6 +172,7 @@ def test_a_worker_or_client_that_dies_while_it_writes_costs_nothing(
     assert leftovers(out) == []
 
 
+@pytest.mark.fault("workers are killed at ten random moments", "the run goes on; the same bytes")
 def test_workers_killed_at_ten_moments(region: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     out, job = tmp_path / "out", write_fields(region, "workers.yaml")
     process = _start(job, out)
@@ -194,6 +200,7 @@ def test_workers_killed_at_ten_moments(region: Path, whole: dict[str, bytes], tm
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.fault("Ctrl-C, or SIGTERM", "a state to go on from, and how to")
 def test_an_interrupted_run_says_how_to_go_on(
     region: Path, whole: dict[str, bytes], tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -217,6 +224,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert leftovers(out) == []
 
 
+@pytest.mark.fault("two runs into one store", "the second is refused with who is at it")
 def test_two_runs_into_one_store(region: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     out, job = tmp_path / "out", write_fields(region, "two.yaml")
     process = _start(job, out)
@@ -231,6 +239,7 @@ def test_two_runs_into_one_store(region: Path, whole: dict[str, bytes], tmp_path
     assert pixels(out) == whole
 
 
+@pytest.mark.fault("the disk is full", "the run stops and says so; nothing half-written")
 def test_a_full_disk_stops_the_run_and_says_so(region: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """A file system of a megabyte, in a mount namespace of its own where that is allowed."""
     disk = tmp_path / "disk"
@@ -254,6 +263,7 @@ def test_a_full_disk_stops_the_run_and_says_so(region: Path, whole: dict[str, by
         subprocess.run(["/bin/umount", str(disk)], check=True)
 
 
+@pytest.mark.fault("the scheduler is killed", "the run stops; the next goes on")
 def test_the_scheduler_that_is_killed_stops_the_run_and_the_next_goes_on(
     region: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -294,6 +304,7 @@ def test_the_scheduler_that_is_killed_stops_the_run_and_the_next_goes_on(
     assert leftovers(out) == []
 
 
+@pytest.mark.fault("the machine of a run crashes", "its lease expires")
 def test_a_lease_expires_after_a_crash_of_another_machine(tmp_path: Path) -> None:
     store = store_at(str(tmp_path))
     with leased(store, 5.0):

@@ -18,7 +18,8 @@ from lstzoom.errors import InputError
 from lstzoom.sources import signing
 from lstzoom.sources.catalog import Access, Catalog, open_catalog
 from lstzoom.sources.loading import LoadedPair, load
-from lstzoom.sources.signing import gdal_options, gdal_path, plain, redact, sign
+from lstzoom.sources.redaction import plain, redact
+from lstzoom.sources.signing import gdal_options, gdal_path, sign
 from tests.sources.archive import Archive
 from tests.sources.servers import Files
 from tests.sources.test_loading import items, pair_of

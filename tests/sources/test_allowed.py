@@ -66,6 +66,7 @@ def test_addresses_are_compared_with_where_they_lead(href: str, allow: str, allo
     assert is_allowed(href, [allow]) is allowed
 
 
+@pytest.mark.fault("a symbolic link leads out of what is allowed", "refused")
 def test_symbolic_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
@@ -79,6 +80,10 @@ def test_symbolic_links_are_followed(tmp_path: Path) -> None:
     assert is_allowed(str(tmp_path / "in" / "own.tif"), [str(tmp_path / "alias")])
 
 
+@pytest.mark.fault(
+    "an item names a file outside of what is allowed (file:, /vsi, ..)",
+    "listed with the reason; other items are used",
+)
 def test_an_item_that_leads_elsewhere_is_listed(archive: Archive) -> None:
     root = str(archive.folder)
     outside = archive.landsat(root, "outside")
@@ -93,6 +98,7 @@ def test_an_item_that_leads_elsewhere_is_listed(archive: Archive) -> None:
         load("landsat-sentinel2", items=given, allow=["https://"])
 
 
+@pytest.mark.fault("a file is replaced by a link after it was checked", "refused when it is read")
 def test_a_link_that_is_changed_afterwards_is_refused_when_it_is_read(
     archive: Archive, tmp_path: Path
 ) -> None:
@@ -108,6 +114,7 @@ def test_a_link_that_is_changed_afterwards_is_refused_when_it_is_read(
         pair.lst.compute()
 
 
+@pytest.mark.fault("an asset is a VRT, which names other files", "refused; they are not read")
 def test_a_dataset_that_names_other_files_is_not_opened(archive: Archive, tmp_path: Path) -> None:
     """A VRT is a small text that any file name may hide: it would have this machine read what it names."""
     import rasterio
@@ -127,6 +134,7 @@ def test_a_dataset_that_names_other_files_is_not_opened(archive: Archive, tmp_pa
         pair.lst.compute()
 
 
+@pytest.mark.fault("items of a service elsewhere name files of this machine", "listed as not allowed")
 def test_a_service_elsewhere_may_not_name_files_of_this_machine(archive: Archive, tmp_path: Path) -> None:
     """One on loopback may: an archive of one's own is served so."""
     root = str(archive.folder)

@@ -63,6 +63,7 @@ def test_pages_are_followed(api: Api, archive: Archive, tmp_path: Path, methods:
 
 
 @pytest.mark.parametrize("told", [{"numberMatched": 250}, {"context": {"matched": 250}}])
+@pytest.mark.fault("a catalogue ends its pages too early", "an error: N items match, pages end after M")
 def test_a_page_without_the_link_to_the_next_is_an_error(
     api: Api, archive: Archive, tmp_path: Path, told: dict[str, Any]
 ) -> None:
@@ -79,6 +80,7 @@ def test_an_estimate_of_the_number_is_no_error(api: Api, archive: Archive, tmp_p
     assert len(asked(api, archive, tmp_path).lst) == 120
 
 
+@pytest.mark.fault("a catalogue's pages go in a circle", "an error that says so, after two pages")
 def test_pages_in_a_circle_are_an_error(api: Api, archive: Archive, tmp_path: Path) -> None:
     api.pages = {"": api.page(scenes(archive, 0, 3), "b"), "b": api.page(scenes(archive, 3, 6), "b")}
     with pytest.raises(InputError, match="repeats a page of its results"):
@@ -92,6 +94,7 @@ def test_an_empty_page_ends_the_search(api: Api, archive: Archive, tmp_path: Pat
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 504])
+@pytest.mark.fault("a catalogue answers 429, 500, 503 or 504 for a while", "asked again; the same items")
 def test_a_service_that_stumbles_is_asked_again(
     api: Api, archive: Archive, tmp_path: Path, status: int
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_service_that_stumbles_is_asked_again(
     assert len(asked(api, archive, tmp_path).lst) == 5
 
 
+@pytest.mark.fault("a catalogue answers 503 without end", "an error with address and reason")
 def test_a_service_that_keeps_stumbling_is_named_with_the_reason(
     api: Api, archive: Archive, tmp_path: Path
 ) -> None:
@@ -110,6 +114,7 @@ def test_a_service_that_keeps_stumbling_is_named_with_the_reason(
         asked(api, archive, tmp_path, retries=1)
 
 
+@pytest.mark.fault("a catalogue does not answer", "an error after 60 s and the repeats")
 def test_a_service_that_does_not_answer_in_time_is_named(
     api: Api, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,12 +135,14 @@ def test_a_service_that_does_not_answer_in_time_is_named(
         (200, '{"features": ["x"]}'),
     ],
 )
+@pytest.mark.fault("a catalogue answers what is no STAC", "an error with its address")
 def test_what_is_no_stac_is_our_own_error(api: Api, archive: Archive, tmp_path: Path, answer: Any) -> None:  # noqa: ANN401
     api.pages = {"": answer}
     with pytest.raises(InputError, match="no STAC"):
         asked(api, archive, tmp_path)
 
 
+@pytest.mark.fault("a catalogue lists an item that is none", "listed with the reason; other items are used")
 def test_an_item_that_is_none_is_listed(api: Api, archive: Archive, tmp_path: Path) -> None:
     broken = {"type": "Feature", "id": "broken", "collection": "landsat-c2-l2"}
     api.pages = {"": api.page([broken, *scenes(archive, 0, 1)])}
@@ -144,6 +151,9 @@ def test_an_item_that_is_none_is_listed(api: Api, archive: Archive, tmp_path: Pa
     assert [one.item for one in found.unusable if one.side is None] == ["broken"]
 
 
+@pytest.mark.fault(
+    "pages or redirections of a catalogue lead to another host", "credentials are not sent there"
+)
 def test_credentials_go_to_the_host_of_the_service_alone(
     api: Api, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
