@@ -17,6 +17,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 from uuid import uuid4
@@ -185,6 +186,56 @@ def drive(
         run.cancel()
         pool.clear()
     return Tally(run.done, run.failed, run.retried, run.number + pool.made, time.monotonic() - start)
+
+
+def mapped(
+    client: Any,  # noqa: ANN401
+    *,
+    on_done: Callable[[Outcome[Any]], None] | None = None,
+    on_tally: Callable[[Tally], None] | None = None,
+    **settings: Any,
+) -> Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]:
+    """Return what works like the built-in `map`, on a cluster, with a bounded number in flight.
+
+    Parameters
+    ----------
+    client
+        Of a dask cluster.
+    on_done
+        Told about every item, before its error is raised if it has one.
+    on_tally
+        Told what a map came to.
+    **settings
+        For `drive`.
+
+    Returns
+    -------
+    callable
+        Takes a function and items; all results are there when it returns, in the order of the items. Raises
+        the error of an item that failed for good.
+    """
+
+    def apply(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        every = list(enumerate(items))
+        results: list[Any] = [None] * len(every)
+
+        def done(outcome: Outcome[tuple[int, Any]]) -> None:
+            if on_done is not None:
+                on_done(outcome)
+            if outcome.error is not None:
+                raise outcome.error
+            results[outcome.task[0]] = outcome.result
+
+        tally = drive(every, partial(_numbered, function), client, on_done=done, **settings)
+        if on_tally is not None:
+            on_tally(tally)
+        return iter(results)
+
+    return apply
+
+
+def _numbered(function: Callable[[Any], Any], item: tuple[int, Any]) -> Any:  # noqa: ANN401
+    return function(item[1])
 
 
 @dataclass(slots=True)

@@ -56,10 +56,12 @@ def close_scene(run: Run, scene: Scene) -> None:
 def describe_scene(run: Run, scene: Scene) -> Described:
     """Describe what the items of a scene share."""
     platform = scene.attrs.get("lst_platform")
+    # A run that finds all tiles done never asked for the model.
+    model = run.models.get(scene.model) or run.ledger.model(scene.model) or {}
     properties: dict[str, Any] = {
         "lstzoom:lst_item": scene.item, "lstzoom:vnir_items": list(scene.vnir),
         "lstzoom:method": scene.config.method, "lstzoom:ratio": scene.arrays.grids.ratio,
-        "lstzoom:model": run.models[scene.model]["sha256"],
+        "lstzoom:model": model.get("sha256"),
     }  # fmt: skip
     if platform:
         properties["platform"] = platform

@@ -87,10 +87,12 @@ def read_frozen(store: Store) -> dict[str, Any] | None:
 
 
 def _changed(store: Store, old: Mapping[str, Any], new: Mapping[str, Any], lines: list[str]) -> str:
-    same = all(new["inputs"].get(key) == one for key, one in old["inputs"].items())
+    # What `_extended` takes: more scenes, and other inputs of scenes that are not complete.
+    complete = Ledger(store).complete()
+    same = all(new["inputs"].get(key) == one for key, one in old["inputs"].items() if key in complete)
     only_new = same and not identity.differences(old, new, _OWN)
     remedy = (
-        "add what is new with --since last, or write into another store with --into"
+        "add what is new, and make anew what changed before it was complete, with `lstzoom run --since last`, or write into another store with --into"
         if only_new
         else "write into another store with --into, or take back what was changed"
     )

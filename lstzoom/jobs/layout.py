@@ -64,6 +64,11 @@ def cube(key: str) -> str:
     return f"cubes/{key}.zarr"
 
 
+def finished(key: str) -> str:
+    """Name the mark of a cube that has levels and statistics; written after them."""
+    return f"finished/{key}.json"
+
+
 def cog(scene: str, name: str, layer: str) -> str:
     """COG of a layer of a tile, or of a whole scene."""
     return f"cogs/{scene}/{name}_{layer}.tif"

@@ -13,6 +13,7 @@ from lstzoom.cube import CubeSpec, create
 from lstzoom.encoding import ENCODINGS
 from lstzoom.errors import ClusterError, JobError, LstzoomError, StoreError
 from lstzoom.jobs import layout
+from lstzoom.jobs.cubes import finish_cubes, unfinished_cubes
 from lstzoom.jobs.finish import close_scene, summarise, write_collection
 from lstzoom.jobs.frozen import freeze
 from lstzoom.jobs.lease import leased
@@ -114,15 +115,18 @@ def _work(run: Run) -> str:
         "begin", run=run.id, scenes=len(run.plan.scenes), tiles=run.plan.tile_count, before=run.before
     )
     todo = [scene for scene in run.unfinished if any(True for _ in run.pending(scene))]
-    if todo:
-        _say_begin(run, todo)
-        _make_cubes(run)
-        with _cluster(run) as client:
-            sample_pass(run, todo, client)
-            sharpen_pass(run, todo, client)
     for scene in run.unfinished:
         # All tiles but no record: the run before was killed just then.
         close_scene(run, scene)
+    if todo or unfinished_cubes(run):
+        if todo:
+            _say_begin(run, todo)
+        _make_cubes(run)
+        with _cluster(run) as client:
+            if todo:
+                sample_pass(run, todo, client)
+                sharpen_pass(run, todo, client)
+            finish_cubes(run, client)
     write_collection(run)
     if run.failed:
         return "failed"

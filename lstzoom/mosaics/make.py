@@ -21,7 +21,7 @@ from lstzoom.config import MosaicConfig
 from lstzoom.cube.store import open_group
 from lstzoom.encoding import ENCODINGS, Encoding
 from lstzoom.errors import ConfigError, InputError, JobError, LstzoomError
-from lstzoom.jobs.driver import Outcome, drive
+from lstzoom.jobs.driver import Outcome, drive, mapped
 from lstzoom.jobs.lease import leased
 from lstzoom.jobs.store import store_at
 from lstzoom.mosaics.cog import write_cog
@@ -460,16 +460,7 @@ class _Work:
         """Map a function over units, in their order; on a cluster with a bounded number in flight."""
         if self.client is None:
             return map(function, units)
-        every = list(enumerate(units))
-        results: list[Any] = [None] * len(every)
-
-        def told(outcome: Outcome[tuple[int, Any]]) -> None:
-            if outcome.error is not None:
-                raise outcome.error
-            results[outcome.task[0]] = outcome.result
-
-        drive(every, partial(_numbered, function), self.client, name="mosaic-finish", on_done=told)
-        return iter(results)
+        return mapped(self.client, name="mosaic-finish")(function, units)
 
     def _finish(self, target: _Target, ledger: Ledger, *, fresh: bool) -> int:
         """Make what a store has beside its tiles, unless that is done; return the number of levels."""
@@ -500,10 +491,6 @@ class _Work:
         cogs = {step: relative(str(path.resolve()), target.folder) for step, path in target.cogs.items()}
         store = relative(target.store, target.folder)
         return write_collection(target.folder, *describe(target.name, target.plan, store, cogs))
-
-
-def _numbered(function: Callable[[Any], Any], unit: tuple[int, Any]) -> Any:  # noqa: ANN401
-    return function(unit[1])
 
 
 def _guarded(shared: _Shared, job: _TileJob) -> tuple[_TileDone | None, Exception | None]:

@@ -166,7 +166,7 @@ def test_a_scene_that_cannot_be_read_fails_by_name_and_the_rest_is_done(
     assert "scene_20230602T100000_red.tif" in failure["error"]
     broken.write_bytes(whole)
     # The file has another time now, and is a part of what the job is.
-    with pytest.raises(JobChangedError):
+    with pytest.raises(JobChangedError, match="lstzoom run --since last"):
         run_job(job, Options(only_failed=True))
     summary = run_job(job, Options(since_last=True))
     assert (summary["state"], summary["failed"]) == ("done", [])
@@ -276,3 +276,56 @@ def test_the_demonstration_runs(tmp_path: Path) -> None:
 
 def test_fields_of_jobs_of_this_module_are_valid(region: Path) -> None:
     assert parse_job({**fields(region), "catalog": {"name": str(region / "region.toml")}}).grid.tile == 48
+
+
+def test_a_run_ends_with_coarser_levels_and_statistics(tmp_path: Path) -> None:
+    folder = make_region(tmp_path / "region", 1, (720, 390))
+    job = _job(folder, tmp_path / "out", cluster={"workers": 1})
+    assert run_job(job)["state"] == "done"
+    (cube,) = (tmp_path / "out" / "cubes").iterdir()
+    whole = open_cube(cube)
+    coarse = open_cube(cube, level=1).lst.values[0]
+    # The level is the mean in radiance of the full resolution.
+    fourth = whole.lst.values[0].astype(np.float64) ** 4
+    want = fourth.reshape(360, 2, 195, 2).mean(axis=(1, 3)) ** 0.25
+    assert np.nanmax(np.abs(coarse - want)) <= 0.011
+    assert whole.lst.attrs["statistics"]["count"] == int(np.isfinite(whole.lst.values).sum())
+    before = pixels(tmp_path / "out")
+    # Interrupted while levels were made: the same command makes what is missing, and the same.
+    (cube / "1" / "lst" / "c" / "0" / "0" / "0").unlink()
+    for mark in (tmp_path / "out" / "finished").iterdir():
+        mark.unlink()
+    summary = run_job(job)
+    assert (summary["exit_code"], summary["tiles"]["done"]) == (0, 0)
+    assert pixels(tmp_path / "out") == before
+    times = {path: path.stat().st_mtime_ns for path in cube.rglob("*")}
+    assert run_job(job)["tasks"] == 0
+    assert {path: path.stat().st_mtime_ns for path in cube.rglob("*")} == times
+    # A date more: its levels are made, and those of the other date stay.
+    add_date(folder, 1, (720, 390))
+    old = {name: data for name, data in before.items() if "/1/lst/c/0/" in name}
+    assert old
+    assert run_job(job, Options(since_last=True))["state"] == "done"
+    after = pixels(tmp_path / "out")
+    assert {name: after[name] for name in old} == old
+    assert any("/1/lst/c/1/" in name for name in after)
+
+
+def test_a_scene_without_record_is_closed_without_its_tiles_being_made_again(tmp_path: Path) -> None:
+    folder = make_region(tmp_path / "region", 1, (240, 195))
+    job = _job(folder, tmp_path / "out", cluster={"workers": 1}, outputs={"cog": False})
+    run_job(job)
+    before = pixels(tmp_path / "out")
+    (tmp_path / "out" / "scenes" / "scene_20230601T100000.json").unlink()
+    (tmp_path / "out" / "items" / "scene_20230601T100000" / "scene.json").unlink()
+    assert run_job(job)["exit_code"] == 0
+    assert pixels(tmp_path / "out") == before
+
+
+def test_shards_of_an_odd_side_have_no_levels_and_the_run_is_done(tmp_path: Path) -> None:
+    folder = make_region(tmp_path / "region", 1, (240, 195))
+    said: list[str] = []
+    job = _job(folder, tmp_path / "out", cluster={"workers": 1}, grid={"tile": 25},
+               method={"chunk": 250, "windows": {"stride": 5}})  # fmt: skip
+    assert run_job(job, say=said.append)["state"] == "done"
+    assert any("odd side" in one for one in said)
