@@ -88,7 +88,7 @@ TRANSIENT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("file", ["plain.tif", "packed.tif"])
+@pytest.mark.parametrize("file", [pytest.param("plain.tif", marks=pytest.mark.slow), "packed.tif"])
 @pytest.mark.parametrize(
     "kind",
     [
