@@ -31,7 +31,14 @@ Kind = Literal["local", "address", "gateway", "kubernetes", "slurm"]
 
 # Blocks come and go by the hundred megabytes. Dask has workers give every freed page back at once, which
 # costs a third more time; what they hold is bounded by the blocks in flight either way.
-_WORKER_ENV: Final = {"MALLOC_TRIM_THRESHOLD_": str(256 << 20), "MALLOC_MMAP_THRESHOLD_": str(64 << 20)}
+# Dask looks at what workers are doing a hundred times a second and keeps a quarter of an hour of it, which
+# looks like a leak and costs what it costs.
+_PROFILE: Final = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"
+_WORKER_ENV: Final = {
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    _PROFILE: "False",
+}
 _LEAST_MEMORY: Final = 2 << 30
 """Bytes below which a worker is not started on its own: libraries, a model, a tile and its halo."""
 _FOREIGN: Final = ("address", "gateway")
@@ -345,6 +352,8 @@ def _local(settings: Cluster) -> Iterator[Any]:
     from distributed import LocalCluster  # noqa: PLC0415  (slow to import)
 
     workers, memory = local_size(settings)
+    # Settings of this process overrule the environment of processes that it starts.
+    profile = _environment(settings)[_PROFILE].lower() in {"true", "1"}
 
     def start() -> Any:  # noqa: ANN401
         return LocalCluster(
@@ -356,6 +365,7 @@ def _local(settings: Cluster) -> Iterator[Any]:
             memory_limit=memory,
             silence_logs=logging.ERROR,
             env=_environment(settings),
+            config={"distributed.worker.profile.enabled": profile},
         )
 
     with _started(start, settings, processes=True) as client:
@@ -622,8 +632,9 @@ def _lifetime(walltime: str) -> list[str]:
 
 
 def _environment(settings: Cluster) -> dict[str, str]:
-    cache = os.environ.get("GDAL_CACHEMAX", GDAL_CACHE_MB)
-    return _WORKER_ENV | {"GDAL_CACHEMAX": cache} | settings.environment
+    ours = _WORKER_ENV | {"GDAL_CACHEMAX": GDAL_CACHE_MB}
+    # What is set here already was set on purpose.
+    return {name: os.environ.get(name, value) for name, value in ours.items()} | settings.environment
 
 
 @contextmanager

@@ -142,9 +142,9 @@ def test_files_are_opened_once(files: dict[str, Path], monkeypatch: pytest.Monke
     scene, paths = opened(files), []
     real = raster._open
 
-    def told(path: str) -> Any:  # noqa: ANN401
+    def told(path: str, driver: str) -> Any:  # noqa: ANN401
         paths.append(path)
-        return real(path)
+        return real(path, driver)
 
     monkeypatch.setattr(raster, "_open", told)
     for block in blocks(scene.lst.shape, 32, 8):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 import requests
@@ -26,6 +27,7 @@ def test_processes_of_this_machine() -> None:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         assert {one["memory_limit"] for one in workers} == {700_000_000}
         assert set(client.run(os.getenv, "GDAL_HTTP_MAX_RETRY").values()) == {"7"}
+        assert set(client.run(dask.config.get, "distributed.worker.profile.enabled").values()) == {False}
         assert client.submit(sum, (1, 2)).result() == 3
         assert requests.get(client.dashboard_link, timeout=20).status_code == 200
         assert check_versions(client) == own_versions()
