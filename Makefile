@@ -142,6 +142,7 @@ constraints: ## resolve constraints.txt anew (PYTHONS="python3.11 python3.12 pyt
 	$(PYTHON) tools/constraints.py $(PYTHONS)
 
 apt-browser: ## install Chromium and its driver, in which the report is tested (asks for root)
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
 	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends chromium chromium-driver
 
 apt: ## install the system packages on Debian or Ubuntu (asks for root)

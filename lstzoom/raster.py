@@ -203,9 +203,53 @@ def _opened(path: str, driver: str) -> Iterator[Any]:
         yield dataset
 
 
+class _LostTags(logging.Filter):
+    """Hears what GDAL says of headers that it could not read whole, in each thread for itself.
+
+    GDAL opens a file whose header is cut short, without what it has not got of it: nodata, scale, CRS, masks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard = threading.local()
+        self._logger = logging.getLogger("rasterio._env")
+        self._logger.addFilter(self)
+
+    def listen(self) -> None:
+        """Begin anew, and make sure that there is something to hear."""
+        self._heard.message = ""
+        if not self._logger.isEnabledFor(logging.INFO):
+            self._logger.setLevel(logging.INFO)
+
+    @property
+    def message(self) -> str:
+        """What has been heard since; empty if all is well."""
+        return getattr(self._heard, "message", "")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Remember the record; let pass what would be logged without us."""
+        said = record.getMessage()
+        if any(sign in said for sign in _CUT_SHORT):
+            self._heard.message = said
+        parent = self._logger.parent
+        return parent is None or record.levelno >= parent.getEffectiveLevel()
+
+
+_CUT_SHORT: Final = ("IO error during reading of", "Failed to read directory at offset")
+_LOST_TAGS: Final = _LostTags()
+
+
 def _open(path: str, driver: str = "") -> Any:  # noqa: ANN401
     try:
-        return rasterio.open(path, driver=driver or None)
+        _LOST_TAGS.listen()
+        dataset = rasterio.open(path, driver=driver or None)
+        if not _LOST_TAGS.message:
+            return dataset
+        dataset.close()
+        raise InputError(
+            f"the header of {shown(path)!r} cannot be read whole, so nodata, scale or CRS may be lost: "
+            f"{shown(_LOST_TAGS.message)}; the file may be cut short"
+        )
     except RasterioError as error:
         raise InputError(
             f"cannot open the raster {shown(path)!r}: {shown(str(error))}; check the path, the format and, "

@@ -283,8 +283,10 @@ def parse_job(fields: Mapping[str, Any], what: str = "the job") -> Job:
 
 
 def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Make relative paths absolute."""
+    """Make relative paths absolute, that of the outputs where it is not given, too."""
     found = {**fields}
+    if isinstance(fields.get("outputs", {}), Mapping):
+        found["outputs"] = {"folder": Outputs.model_fields["folder"].default, **fields.get("outputs", {})}
     for table, keys in (
         ("catalog", ("items", "folder", "allow")),
         ("area", ("file",)),

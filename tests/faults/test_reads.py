@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,7 @@ TRANSIENT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("file", ["plain.tif", "packed.tif"])
+@pytest.mark.parametrize("file", [pytest.param("plain.tif", marks=pytest.mark.slow), "packed.tif"])
 @pytest.mark.parametrize(
     "kind",
     [
@@ -107,6 +109,40 @@ def test_five_per_cent(
         np.testing.assert_array_equal(values, noise[1])
     assert server.requests > 40
     assert 3 <= server.failed[kind] <= server.requests * 0.06
+
+
+@pytest.mark.parametrize("kind", ["cut", "less", "short"])
+@pytest.mark.parametrize("quiet", [False, True], ids=["heard", "quiet"])
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.fault("the header of a file is cut short in transit", "read again; no tag is lost")
+def test_a_header_that_is_cut_short(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    quiet: bool,  # noqa: FBT001
+) -> None:
+    """GDAL opens it all the same, without nodata, scale and CRS."""
+    import rasterio
+
+    grid = box(600_000, 5_400_000, 30, (40, 40))
+    numbers = np.full(grid.shape, 300, np.uint16)
+    numbers[3, 3] = 7
+    write_cog(tmp_path / "small.tif", numbers, grid, nodata=7, scale=0.5, unit="K")
+    monkeypatch.setattr(
+        logging.getLogger("rasterio"), "level", logging.CRITICAL if quiet else logging.WARNING
+    )
+    logging.getLogger("rasterio._env").setLevel(logging.NOTSET)
+    band = RemoteBand("lst", "", 1, grid, Told(), Constants(), Access(retries=2))
+    with faulty_server(tmp_path) as server:
+        server.fate = lambda _name, number: kind if number == 0 else ""
+        with rasterio.open(f"/vsicurl/{server.url}/small.tif?bare={kind}{quiet}") as file:
+            assert (file.crs, file.nodata) != (rasterio.CRS.from_epsg(32632), 7), "nothing is lost: cut more"
+        server.requests = 0
+        values = read(
+            replace(band, href=f"{server.url}/small.tif?{kind}{quiet}"), grid, (slice(0, 40), slice(0, 40))
+        )
+    assert np.isnan(values[3, 3])
+    assert float(values[0, 0]) == 150
 
 
 @pytest.mark.fault(

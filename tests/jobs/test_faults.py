@@ -179,8 +179,10 @@ def test_workers_killed_at_ten_moments(region: Path, whole: dict[str, bytes], tm
     killed = 0
     _wait(lambda: any(out.glob("sample/*/look-*.npz")), process, out)
     while killed < 10 and process.poll() is None:
-        # Long enough for some work between two of them, whatever else the machine does.
-        time.sleep(2.5)
+        # Some work between two of them, however fast or slow the machine.
+        before, deadline = _entries(out), time.monotonic() + 2.5
+        while killed and _entries(out) == before and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.005)
         try:
             workers = [
                 one for one in psutil.Process(process.pid).children(recursive=True)

@@ -20,16 +20,16 @@ from lstzoom.jobs.state import Options
 from lstzoom.jobs.store import Store, as_json, store_at, store_error
 from lstzoom.sources.job import read_job
 from tests.jobs.region import pixels, write_fields
-from tests.s3_server import access, serve
+from tests.s3_server import access
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bucket(s3_endpoint: str) -> Iterator[str]:
     """Address in a bucket; the environment leads there."""
     import s3fs
 
-    with serve(tmp_path_factory.mktemp("s3")) as endpoint, pytest.MonkeyPatch.context() as patch:
-        for key, value in access(endpoint).items():
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in access(s3_endpoint).items():
             patch.setenv(key, value)
         s3fs.S3FileSystem().mkdir("results")
         yield "s3://results/runs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,17 @@ import lstzoom
 from lstzoom.cube import open_cube
 from lstzoom.mosaics.scenes import open_scenes
 from lstzoom.mosaics.simulated import RegionPlan, simulate_region
-from tests.s3_server import access, serve
+from tests.s3_server import access
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(tmp_path_factory.mktemp("moto")) as address:
-        yield address
-
-
 def test_a_mosaic_goes_to_a_bucket_and_is_read_from_it(
-    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in access(endpoint).items():
+    for name, value in access(s3_endpoint).items():
         monkeypatch.setenv(name, value)
     import s3fs
 

@@ -142,3 +142,20 @@ def test_a_job_cannot_be_changed() -> None:
     job: Job = parse_job(FIELDS)
     with pytest.raises(ValueError, match="frozen"):
         job.datetime = "2024"
+
+
+def test_outputs_lie_beside_the_job_whether_they_are_named_or_not(tmp_path: Path) -> None:
+    text = 'catalog: {name: demo}\narea: {bbox: [1, 2, 3, 4]}\ndatetime: "2023"\n'
+    for more in ("", "outputs: {cog: false}\n", "outputs: {folder: out}\n"):
+        (tmp_path / "job.yaml").write_text(text + more)
+        assert read_job(tmp_path / "job.yaml").outputs.folder == str(tmp_path / "out")
+
+
+def test_what_may_be_read_is_relative_to_the_job(tmp_path: Path) -> None:
+    text = (
+        'catalog: {name: demo, allow: [data, "s3://bucket/"]}\narea: {bbox: [1, 2, 3, 4]}\ndatetime: "2023"\n'
+    )
+    (tmp_path / "job.yaml").write_text(text)
+    job = read_job(tmp_path / "job.yaml")
+    assert job.catalog.allow == (str(tmp_path / "data"), "s3://bucket/")
+    assert job.load_arguments()["allow"] == job.catalog.allow
