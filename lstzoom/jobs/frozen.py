@@ -92,7 +92,8 @@ def _changed(store: Store, old: Mapping[str, Any], new: Mapping[str, Any], lines
     same = all(new["inputs"].get(key) == one for key, one in old["inputs"].items() if key in complete)
     only_new = same and not identity.differences(old, new, _OWN)
     remedy = (
-        "add what is new, and make anew what changed before it was complete, with `lstzoom run --since last`, or write into another store with --into"
+        "take what is new, or changed before it was complete, with `lstzoom run --since last`, or write into "
+        "another store with --into"
         if only_new
         else "write into another store with --into, or take back what was changed"
     )
