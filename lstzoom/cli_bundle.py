@@ -181,7 +181,8 @@ def register_product(app: typer.Typer, session: Session) -> None:
         ],
         *,
         output: Annotated[
-            Path, typer.Option("--output", "-o", help="Folder that the folder of the product goes to.")
+            Path,
+            typer.Option("--output", "-o", help="Existing folder that the folder of the product goes to."),
         ],
         qa: Annotated[str | None, typer.Option(metavar="FILE", help="COG of the flags, of --qa.")] = None,
         uncertainty: Annotated[

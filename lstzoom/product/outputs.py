@@ -118,7 +118,14 @@ def _only(path: str, grid: GeoBox) -> raster.RasterSource:
 
 
 def _kelvin(path: str, grid: GeoBox) -> xr.DataArray:
-    stack = raster.LazyStack((_only(path, grid),), grid)
+    source = _only(path, grid)
+    is_kelvin = not source.units or source.units.lower() in raster.KELVIN_NAMES
+    if not is_kelvin or source.description == "LST":
+        raise InputError(
+            f"{path!r} holds {source.description or 'numbers'!r} (unit {source.units!r}), and no uncertainty "
+            "in kelvin: name the file of --uncertainty"
+        )
+    stack = raster.LazyStack((source,), grid)
     return raster.as_xarray(stack, ["uncertainty"], chunks=_CHUNK)[0]
 
 

@@ -49,7 +49,7 @@ from lstzoom.sources.catalog import (
     open_catalog,
 )
 from lstzoom.sources.encoding import find_asset, href_of, told_by, vnir_constants
-from lstzoom.sources.local import local_items
+from lstzoom.sources.local import local_items, tells_time
 from lstzoom.sources.masks import shrink, usable
 from lstzoom.sources.metadata import metadata_constants
 from lstzoom.sources.naming import nearest
@@ -323,8 +323,10 @@ def find(
     source = open_catalog(catalog)
     if items is None and source.source.kind == "local":
         items = local_items(source, folder)
+        # Files that tell no time are of any.
+        datetime = datetime if tells_time(source) else None
     if items is not None:
-        return examine(source, items, area, bands=bands, max_cloud=max_cloud, allow=allow)
+        return examine(source, items, area, datetime, bands=bands, max_cloud=max_cloud, allow=allow)
     source.endpoint(endpoint)
     if area is None or datetime is None:
         raise InputError(

@@ -114,6 +114,12 @@ def _fits(place: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(file_name(place).lower(), pattern.lower())
 
 
+def tells_time(source: Catalog) -> bool:
+    """Tell whether the description of files says when they were acquired."""
+    files = source.local
+    return files is None or files.datetime is not None or "(?P<datetime>" in (files.group or "")
+
+
 def _acquisition(name: str, folder: str, files: LocalFiles) -> tuple[str, datetime]:
     """Name and time of the acquisition that a file belongs to."""
     fixed = _read_time(files.datetime, None) if files.datetime else None

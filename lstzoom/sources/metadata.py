@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -78,6 +78,8 @@ def small_file(href: str, access: Access) -> bytes:
         elif scheme in {"", "file"}:
             path = Path(unquote(urlsplit(href).path) if scheme else href)
             found = path.read_bytes() if path.stat().st_size <= _MOST_BYTES else None
+        elif scheme.startswith("zip+"):
+            found = _unpacked(href, access)
         else:
             found = _stored(href, scheme, access)
     except LstzoomError:
@@ -114,7 +116,18 @@ def _stored(href: str, scheme: str, access: Access) -> bytes | None:
 
     if scheme in _STORES:
         import_extra(*_STORES[scheme])
-    options = {"anon": True} if scheme == "s3" and access.anonymous else {}
+    options: dict[str, Any] = {"anon": True} if scheme == "s3" and access.anonymous else {}
+    if "::" in href and options:  # of an archive's own store
+        options = {scheme: options}
     with fsspec.open(href, "rb", **options) as file:
         found = bytes(file.read(_MOST_BYTES + 1))
     return found if len(found) <= _MOST_BYTES else None
+
+
+def _unpacked(href: str, access: Access) -> bytes | None:
+    """Read a file in a zip, spelled as rasterio does: zip+https://host/scene.zip!folder/file."""
+    archive, _, name = href[len("zip+") :].partition("!")
+    scheme = urlsplit(archive).scheme.lower()
+    if scheme in {"http", "https"}:
+        archive = sign(archive, access)
+    return _stored(f"zip://{name}::{archive}", scheme, access)

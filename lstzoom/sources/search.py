@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -193,6 +193,7 @@ def examine(
     catalog: str | Path | Catalog,
     items: Items,
     area: Area | None = None,
+    datetime: When | None = None,
     *,
     bands: Sequence[str] | None = None,
     max_cloud: float | None = None,
@@ -208,8 +209,10 @@ def examine(
         Items, or a file with an item, an item collection, a collection, or a recorded search response.
     area
         Area of interest; default everything.
+    datetime
+        Time or interval of the LST; default any.
     """
-    source = open_catalog(catalog)
+    source, interval = open_catalog(catalog), None if datetime is None else as_interval(datetime)
     bad: list[Unusable] = []
     if isinstance(items, pystac.Item):
         items = [items]
@@ -219,7 +222,27 @@ def examine(
     pairs = [(item, access_of(source, item)) for item in listed]
     place = None if area is None else as_area(area)
     given: dict[Side, list[tuple[pystac.Item, Access]]] = {"lst": pairs, "vnir": pairs}
-    return _examined(source, _only(given, allow), f"{len(listed)} items", place, bands, max_cloud, bad)
+    found = _examined(source, _only(given, allow), f"{len(listed)} items", place, bands, max_cloud, bad)
+    return found if interval is None else _within(found, interval)
+
+
+def _within(found: Found, interval: Interval) -> Found:
+    """Take LST outside of the time that is asked for off the candidates, and tell."""
+    start, end = interval
+
+    def late_or_early(one: Candidate) -> bool:
+        # Services compare whole seconds, too.
+        when = one.when.replace(microsecond=0)
+        return (start is not None and when < start) or (end is not None and when > end)
+
+    asked = to_stac(interval)
+    out = tuple(
+        Unusable(one.item.id, "lst", f"its time {one.when:%Y-%m-%d %H:%M} is outside of {asked}")
+        for one in found.lst
+        if late_or_early(one)
+    )
+    kept = tuple(one for one in found.lst if not late_or_early(one))
+    return replace(found, asked=f"{found.asked}, {asked}", lst=kept, unusable=(*found.unusable, *out))
 
 
 def _only(
@@ -293,11 +316,15 @@ def _readable(path: str | Path, bad: list[Unusable]) -> list[pystac.Item]:
         if kind in {"FeatureCollection", "Feature"}:
             features = found["features"] if kind == "FeatureCollection" else [found]
             return _parsed(list(features), bad, file)
-        return list(pystac.Catalog.from_file(str(file)).get_items(recursive=True))
+        # Of a catalogue or a collection; pystac.Catalog reads no collection.
+        whole = pystac.read_file(str(file.resolve()))
+        if isinstance(whole, pystac.Catalog):
+            return list(whole.get_items(recursive=True))
     except LstzoomError:
         raise
     except Exception as error:  # pystac raises what it stumbles upon
         raise InputError(f"{str(path)!r} holds no STAC items that can be read: {_said(error)}") from error
+    raise InputError(f"{str(path)!r} holds no STAC items that can be read: its type is {kind!r}")
 
 
 def _parsed(features: Sequence[Any], bad: list[Unusable], file: Path | None = None) -> list[pystac.Item]:

@@ -552,3 +552,9 @@ def test_the_mask_of_the_product_is_that_of_the_input(product: Path, bundle: Pat
     assert one is not None
     assert other is not None
     np.testing.assert_array_equal(one.values, other.values)
+
+
+@pytest.mark.parametrize("other", ["lst.tif", "qa.tif"])
+def test_uncertainty_is_no_other_layer(run: Path, other: str) -> None:
+    with pytest.raises(InputError, match="name the file of --uncertainty"):
+        open_outputs(run / "lst.tif", run / "qa.tif", run / other)

@@ -61,6 +61,16 @@ def catalog(tmp_path: Path) -> Path:
     return tmp_path / "mine.toml"
 
 
+def test_the_time_chooses_where_names_tell_it(catalog: Path) -> None:
+    assert load(catalog, datetime="2023-06").attrs["lst_datetime"].startswith("2023-06-01")
+    with pytest.raises(InputError, match="is outside of 1999"):
+        load(catalog, datetime="1999")
+    timeless = catalog.read_text().replace("_(?P<datetime>\\d{8}))_", "_\\d{8})_")
+    assert timeless != catalog.read_text()
+    catalog.write_text(timeless)
+    assert load(catalog, datetime="1999").lst.size
+
+
 def test_files_become_pairs_by_their_names(catalog: Path) -> None:
     pair = load(catalog, lst_item="farm_20230701")
     assert pair.attrs["lst_datetime"] == "2023-07-01T00:00:00+00:00"
