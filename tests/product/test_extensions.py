@@ -151,7 +151,7 @@ def item(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     encoding = UINT16 if style == "long" else FLOAT32
     for name, stored in (("lst", encoding), ("qa", QA), ("lst_uncertainty", encoding.averaged)):
         files.append(root / f"{name}.tif")
-        with CogSink(files[-1], sharp.odc.geobox, stored) as sink:
+        with CogSink(files[-1], sharp.odc.geobox, stored, description=name) as sink:
             sink.write(sharp[name].values, (slice(None), slice(None)))
     (root / "out").mkdir()
     plan = ProductPlan(style, configuration, order="o1")
