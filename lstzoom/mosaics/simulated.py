@@ -121,8 +121,13 @@ def _observed(
 
 
 def _write(folder: Path, name: str, grid: GeoBox, layers: Mapping[str, NDArray[Any]]) -> None:
-    encodings: Mapping[str, Encoding] = {"": UINT16, "_uncertainty": UINT16.averaged, "_qa": QA_ENCODING}
+    kinds: Mapping[str, tuple[Encoding, str, str]] = {
+        "": (UINT16, "LST", "K"),
+        "_uncertainty": (UINT16.averaged, "LST uncertainty", "K"),
+        "_qa": (QA_ENCODING, "QA", ""),
+    }
     for suffix, values in layers.items():
-        units = "" if suffix == "_qa" else "K"
-        with CogSink(folder / f"{name}{suffix}.tif", grid, encodings[suffix], units=units) as sink:
+        encoding, title, units = kinds[suffix]
+        path = folder / f"{name}{suffix}.tif"
+        with CogSink(path, grid, encoding, description=title, units=units) as sink:
             sink.write(values, (slice(0, grid.shape.y), slice(0, grid.shape.x)))

@@ -31,14 +31,14 @@ def product(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     bundle = write_bundle(folder, container="zip", scene=scene)
     fine = open_bundle(bundle).grids(open_bundle(bundle).choose(None), None).fine
-    layers: dict[str, tuple[NDArray[Any], Encoding]] = {
-        "lst": (scene.truth, UINT16),
-        "sigma": (np.full(scene.truth.shape, 0.7, np.float32), UINT16),
-        "qa": (np.ones(scene.truth.shape, np.uint8), QA),
+    layers: dict[str, tuple[NDArray[Any], Encoding, str, str]] = {
+        "lst": (scene.truth, UINT16, "LST", "K"),
+        "sigma": (np.full(scene.truth.shape, 0.7, np.float32), UINT16, "LST uncertainty", "K"),
+        "qa": (np.ones(scene.truth.shape, np.uint8), QA, "QA", "1"),
     }
-    for name, (values, encoding) in layers.items():
-        units = "1" if name == "qa" else "K"
-        with CogSink(folder / f"{name}.tif", fine, encoding, units=units) as sink:
+    for name, (values, encoding, title, units) in layers.items():
+        path = folder / f"{name}.tif"
+        with CogSink(path, fine, encoding, description=title, units=units) as sink:
             sink.write(values, (slice(0, fine.shape.y), slice(0, fine.shape.x)))
     root = tmp_path_factory.mktemp("products")
     publish(bundle, open_outputs(folder / "lst.tif", folder / "qa.tif", folder / "sigma.tif"), root)
