@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lstzoom.cube.store import Options, Url, array_of, attrs_of, open_group, stored_bytes
+from lstzoom.cube.moments import forget
+from lstzoom.cube.store import Options, Url, array_of, attrs_of, list_keys, open_group, stored_bytes
 from lstzoom.encoding import Encoding
 from lstzoom.errors import InputError
 
@@ -58,6 +59,8 @@ def write_region(
     group = open_group(url, storage_options)
     # All is checked and encoded first: a date has all layers of a tile or none, unless the process dies.
     ready = [_encoded(array_of(group, name), time_index, window, block) for name, block in layers.items()]
+    # Before the values: whoever dies in between leaves figures to be made again, never wrong ones.
+    forget(group.store, time_index)
     return sum(_write(array, key, stored) for array, key, stored in ready)
 
 
@@ -98,10 +101,30 @@ def shard_keys(array: zarr.Array[Any], key: tuple[Any, ...]) -> list[str]:
         range(rows.start // side_y, math.ceil(rows.stop / side_y)),
         range(columns.start // side_x, math.ceil(columns.stop / side_x)),
     )
-    return [
-        f"{array.path}/{array.metadata.encode_chunk_key((*leading, *place))}".removeprefix("/")
-        for place in places
-    ]
+    return [shard_key(array, (*leading, *place)) for place in places]
+
+
+def shard_key(array: zarr.Array[Any], place: tuple[int, ...]) -> str:
+    """Name the object of a shard: its number along each dimension."""
+    return f"{array.path}/{array.metadata.encode_chunk_key(place)}".removeprefix("/")
+
+
+def stored_shards(array: zarr.Array[Any], leading: tuple[int, ...]) -> set[tuple[int, int]]:
+    """Find the shards of a date that are stored, by row and column, in one listing of the store.
+
+    Parameters
+    ----------
+    array
+        Dimensions (..., y, x).
+    leading
+        Place along the dimensions before y and x.
+    """
+    prefix = shard_key(array, (*leading, 0, 0)).removesuffix("0/0")
+    places = (key.removeprefix(prefix).split("/") for key in list_keys(array.store, prefix))
+    # Beside shards there may lie what a writer that died was writing aside.
+    return {
+        (int(place[0]), int(place[1])) for place in places if [one.isdecimal() for one in place] == [True] * 2
+    }
 
 
 def shard_sides(array: zarr.Array[Any]) -> tuple[int, int]:
