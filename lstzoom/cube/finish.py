@@ -89,7 +89,7 @@ def _figures(
     dates = max(math.prod(array.shape[:-2]) for array in arrays.values())
     table = moments.recall(group, columns, dates)
     new = [date for date in range(dates) if overwrite or np.isnan(table[date]).any()]
-    rows = [row for date in new for array in arrays.values() for row in _rows(array, date)]
+    rows = [row for array in arrays.values() for row in _rows(array, new)]
     parts: dict[tuple[str, int], list[_Moments]] = {}
     for row, part in zip(rows, apply(survey, rows) if rows else (), strict=True):
         parts.setdefault((row.name, row.date), []).append(part)
@@ -110,11 +110,12 @@ class _Row(NamedTuple):
     columns: tuple[int, ...]
 
 
-def _rows(array: zarr.Array[Any], date: int) -> Iterator[_Row]:
+def _rows(array: zarr.Array[Any], dates: Sequence[int]) -> Iterator[_Row]:
     """Name the rows that hold something; what nobody wrote has no value, and is not there."""
-    shards = sorted(stored_shards(array, _leading(array, date)))
-    for row, group in itertools.groupby(shards, key=lambda shard: shard[0]):
-        yield _Row(array.basename, date, row, tuple(column for _, column in group))
+    shards = stored_shards(array, dates if array.ndim == 3 else [None][: len(dates)])
+    for date, places in shards.items():
+        for row, group in itertools.groupby(sorted(places), key=lambda place: place[0]):
+            yield _Row(array.basename, date or 0, row, tuple(column for _, column in group))
 
 
 def _leading(array: zarr.Array[Any], date: int) -> tuple[int, ...]:

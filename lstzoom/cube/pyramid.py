@@ -9,7 +9,7 @@ coarsest shard is there need not be done again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -150,9 +150,7 @@ def build_pyramid(
     for base in range(0, count, _REACH):
         top = min(base + _REACH, count)
         units = [
-            unit
-            for name, time in itertools.product(names, chosen)
-            for unit in _units(group, name, time, base, top, overwrite=overwrite)
+            unit for name in names for unit in _units(group, name, chosen, base, top, overwrite=overwrite)
         ]
         for _ in apply(_Task(url, storage_options), units) if units else ():
             pass
@@ -235,32 +233,38 @@ def _chosen(group: zarr.Group, times: Sequence[int] | None) -> list[int | None]:
 
 
 def _units(
-    group: zarr.Group, name: str, time: int | None, base: int, top: int, *, overwrite: bool
+    group: zarr.Group, name: str, times: Sequence[int | None], base: int, top: int, *, overwrite: bool
 ) -> Iterator[_Unit]:
     """Name what is to be made: what has something below it, and is not there.
 
     The store is listed once for a level, and not asked for every shard: dates cover little of a large grid.
     """
     arrays = [array_of(_level(group, level), name) for level in range(base, top + 1)]
-    leading = () if time is None else (time,)
-    parts: dict[tuple[int, int], set[tuple[int, int]]] = {}
-    for row, column in stored_shards(arrays[0], leading):
-        parts.setdefault((row >> (top - base), column >> (top - base)), set()).add((row, column))
+    below = stored_shards(arrays[0], times)
     if overwrite:
-        _remove_stale(arrays, leading, set().union(*parts.values()))
-    done = set() if overwrite else stored_shards(arrays[-1], leading)
-    for row, column in sorted(parts.keys() - done):
-        yield _Unit(name, time, base, top, row, column, frozenset(parts[row, column]))
+        _remove_stale(arrays, below)
+    there = {} if overwrite else stored_shards(arrays[-1], times)
+    for time, shards in below.items():
+        parts: dict[tuple[int, int], set[tuple[int, int]]] = {}
+        for row, column in shards:
+            parts.setdefault(_above(row, column, top - base), set()).add((row, column))
+        for row, column in sorted(parts.keys() - there.get(time, set())):
+            yield _Unit(name, time, base, top, row, column, frozenset(parts[row, column]))
+
+
+def _above(row: int, column: int, levels: int) -> tuple[int, int]:
+    """Place of the shard that lies so many levels above one."""
+    return row >> levels, column >> levels
 
 
 def _remove_stale(
-    arrays: Sequence[zarr.Array[Any]], leading: tuple[int, ...], parts: Collection[tuple[int, int]]
+    arrays: Sequence[zarr.Array[Any]], below: Mapping[int | None, Collection[tuple[int, int]]]
 ) -> None:
     """Remove shards of levels of which nothing is left below."""
-    for level, array in enumerate(arrays[1:], start=1):
-        right = {(row >> level, column >> level) for row, column in parts}
-        for place in stored_shards(array, leading) - right:
-            remove_key(array.store, shard_key(array, (*leading, *place)))
+    for levels, array in enumerate(arrays[1:], start=1):
+        for time, shards in stored_shards(array, list(below)).items():
+            for place in shards - {_above(*one, levels) for one in below[time]}:
+                remove_key(array.store, shard_key(array, place if time is None else (time, *place)))
 
 
 def _build(place: _Place, level: int, row: int, column: int) -> Sums | None:

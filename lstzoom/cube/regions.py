@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lstzoom.cube.moments import forget
@@ -109,22 +109,39 @@ def shard_key(array: zarr.Array[Any], place: tuple[int, ...]) -> str:
     return f"{array.path}/{array.metadata.encode_chunk_key(place)}".removeprefix("/")
 
 
-def stored_shards(array: zarr.Array[Any], leading: tuple[int, ...]) -> set[tuple[int, int]]:
-    """Find the shards of a date that are stored, by row and column, in one listing of the store.
+def stored_shards(
+    array: zarr.Array[Any], dates: Sequence[int | None]
+) -> dict[int | None, set[tuple[int, int]]]:
+    """Find the shards that are stored, by date, as (row, column), by listing the store.
 
     Parameters
     ----------
     array
-        Dimensions (..., y, x).
-    leading
-        Place along the dimensions before y and x.
+        Dimensions (time, y, x), or (y, x) with the one date None.
+    dates
+        Places along time.
     """
-    prefix = shard_key(array, (*leading, 0, 0)).removesuffix("0/0")
-    places = (key.removeprefix(prefix).split("/") for key in list_keys(array.store, prefix))
-    # Beside shards there may lie what a writer that died was writing aside.
-    return {
-        (int(place[0]), int(place[1])) for place in places if [one.isdecimal() for one in place] == [True] * 2
-    }
+    found: dict[int | None, set[tuple[int, int]]] = {date: set() for date in dates}
+    depth = array.ndim - 2
+    for key in _listed(array, dates):
+        # Beside shards there may lie what a writer that died was writing aside.
+        place = [int(one) for one in key.split("/") if one.isdecimal()]
+        if len(place) == array.ndim and (date := place[0] if depth else None) in found:
+            found[date].add((place[-2], place[-1]))
+    return found
+
+
+def _listed(array: zarr.Array[Any], dates: Sequence[int | None]) -> Iterator[str]:
+    """List the shards of an array, relative to it: all at once, or the few dates that are wanted."""
+    inside = f"{array.path}/".removeprefix("/")
+    # Icechunk lists whole arrays only; what supports no gathered metadata is Icechunk.
+    if array.ndim == 2 or len(dates) == array.shape[0] or not array.store.supports_consolidated_metadata:
+        prefixes = [inside]
+    else:
+        prefixes = [shard_key(array, (date or 0, 0, 0)).removesuffix("0/0") for date in dates]
+    for prefix in prefixes:
+        for key in list_keys(array.store, prefix):
+            yield key.removeprefix(inside)
 
 
 def shard_sides(array: zarr.Array[Any]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
 from lstzoom.kernels.quality import MEANINGS, QA
-from lstzoom.product.outputs import Outputs, values_of
+from lstzoom.product.outputs import Outputs, require_flags, values_of
 from lstzoom.product.pictures import Stretch
 
 if TYPE_CHECKING:
@@ -168,6 +168,11 @@ def survey(
         Lazy red, green and blue reflectance on the fine grid.
     factor
         Fine pixels along a pixel of the small pictures.
+
+    Raises
+    ------
+    InputError
+        If flags have values that are none.
     """
     kelvin, sigma = Histogram(0.0, _MOST_KELVIN, _KELVIN_STEP), Histogram(0.0, _MOST_KELVIN, _KELVIN_STEP)
     reflectance, conservation = Histogram(*_REFLECTANCE, _REFLECTANCE_STEP), Conservation()
@@ -182,6 +187,7 @@ def survey(
             sigma.add(values_of(outputs.uncertainty, rows))
         if flags is not None:
             flags += np.bincount(values_of(outputs.qa, rows).ravel(), minlength=256)  # type: ignore[arg-type]
+            require_flags(np.flatnonzero(flags), "qa of the result")
         if rgb is not None:
             colours = values_of(rgb, rows)
             # Clouds are bright: only ground that has a temperature decides what is white.

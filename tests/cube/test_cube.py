@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -377,6 +378,22 @@ def test_no_value_at_all_takes_no_object(tmp_path: Path) -> None:
     assert cube.write_region(url, 0, whole, {"lst": np.full((32, 32), 300.0)}) > 0
     assert cube.write_region(url, 0, whole, {"lst": np.full((32, 32), np.nan)}) == 0
     assert np.isnan(cube.open_cube(url).lst.values[0]).all()
+
+
+def test_writing_again_and_again_keeps_nothing(tmp_path: Path) -> None:
+    url, window = tmp_path / "a.zarr", (slice(0, 32), slice(0, 32))
+    cube.create(url, SPEC, TIMES)
+    blocks = {name: one[window] for name, one in layers(0).items()}
+
+    def kept(calls: int) -> int:
+        for _ in range(calls):
+            cube.write_region(url, 0, window, blocks)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = kept(60)
+    # A writer opens the store every time; Python objects that stay would be tens for each.
+    assert (kept(120) - before) / 120 < 5
 
 
 # Levels
