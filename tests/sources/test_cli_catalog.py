@@ -150,8 +150,8 @@ def test_a_job_keeps_what_was_tried_in_a_search(tmp_path: Path) -> None:
     )
     job = read_job(path)
     assert (job.grid.bands, job.pair.window_days, job.pair.max_cloud) == (("red", "nir"), 1.5, 20)
-    options = ("--folder", str(tmp_path), "--bbox", "11,48,11.2,48.1", "--overwrite")
-    assert run("job", "init", path, "--catalog", "local", "--datetime", "2023", *options).exit_code == 0
+    folder = ("--folder", str(tmp_path), "--bbox", "11,48,11.2,48.1", "--overwrite")
+    assert run("job", "init", path, "--catalog", "local", "--datetime", "2023", *folder).exit_code == 0
     assert read_job(path).catalog.folder == str(tmp_path)
     assert run("job", "check", path).exit_code == 0
     path.write_text(path.read_text().replace(str(tmp_path), str(tmp_path / "gone")))
