@@ -8,13 +8,13 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
 
 from lstzoom.errors import InputError, LstzoomError, import_extra
 from lstzoom.product.metadata import read_metadata
 from lstzoom.sources.allowed import require_allowed
 from lstzoom.sources.encoding import find_asset, href_of
 from lstzoom.sources.redaction import plain, redact
+from lstzoom.sources.repeating import repeating
 from lstzoom.sources.signing import keep_logs_clean, sign
 
 if TYPE_CHECKING:
@@ -95,13 +95,9 @@ def small_file(href: str, access: Access) -> bytes:
 
 
 def _fetched(address: str, access: Access) -> bytes | None:
-    again = Retry(
-        total=access.retries, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504),
-        raise_on_status=False,
-    )  # fmt: skip
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=again))
+            session.mount(scheme, HTTPAdapter(max_retries=repeating(access)))
         with session.get(address, timeout=_TIMEOUT, stream=True) as answer:
             if not answer.ok:
                 raise InputError(
