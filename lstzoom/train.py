@@ -37,7 +37,7 @@ from lstzoom.kernels.rows import (
     pair_sums,
 )
 from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
-from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_errors
+from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_errors, unlearned
 from lstzoom.registration import align, measure_scene, tell
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
 from lstzoom.types import YX
@@ -508,8 +508,11 @@ def _train(
     assert whole.fading is not None  # noqa: S101  (the first patches of every scene are measured)
     errors = fit_errors(details, predicted, reliability, fading(whole.fading, details), seed=config.seed)
     if np.isnan(errors.constant):
-        logger.info("no detail could be learned of; uncertainty is the roughness of the coarse LST")
-        errors = replace(errors, constant=whole.fading.roughness)
+        errors = replace(errors, constant=unlearned(whole.fading, levels))
+        logger.info(
+            "no detail could be learned of; uncertainty is the roughness of the coarse LST, %.2f K",
+            errors.constant,
+        )
     mean = float(np.average(levels.target, weights=levels.weight)) if len(levels) else 273.15
     logger.info(
         "global model: %d level rows, %d detail rows, reliability of detail %.2f, footprint %.2f fine pixels",
