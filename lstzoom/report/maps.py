@@ -107,7 +107,9 @@ def _layers(scenes: Sequence[ReportScene], views: Sequence[View]) -> dict[str, d
     }
     if "truth" in names:
         layers["truth"] = {"title": f"LST truth{fine}", **shared}
-    reach = max(abs(bound) for bound in _range([_added(view) for view in views if "coarse" in view.layers], (1, 99)))
+    reach = max(
+        abs(bound) for bound in _range([_added(view) for view in views if "coarse" in view.layers], (1, 99))
+    )
     layers["added"] = _difference("What sharpening added", reach, diverging)
     if any(view.rgb is not None for view in views):
         layers["rgb"] = {"title": f"Natural colours{fine}", "unit": "", "kind": "picture"}

@@ -48,12 +48,15 @@ class Table:
         Cells of each row.
     note
         A sentence below it.
+    is_text
+        Whether its cells are sentences, which take several lines.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str | Link]]
     note: str = ""
+    is_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)

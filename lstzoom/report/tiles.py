@@ -20,6 +20,7 @@ _LOOKS: Final[Mapping[str, tuple[str, str, str]]] = {
     DONE: ("done", "#0072b2", " "),
     "p": ("done for some scenes", "#56b4e9", " "),
     FAILED: ("failed", "#d55e00", "/"),
+    "q": ("failed for some scenes", "#e69f00", "/"),
     LEFT: ("left to do", "#e6e6e6", " "),
 }
 

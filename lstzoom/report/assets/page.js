@@ -306,7 +306,7 @@
   }
   for (const link of document.querySelectorAll("a[data-view]")) {
     link.addEventListener("click", () => {
-      at("view").value = link.dataset.view;
+      if (at("view")) at("view").value = link.dataset.view;
       open(link.dataset.view);
     });
   }

@@ -21,7 +21,7 @@
       for (const [k, reason] of Object.entries(scene.reasons)) counts[k].reasons.push(`${scene.title}: ${reason}`);
     }
     return counts.map((one) => ({
-      state: one.f ? "f" : one.l === 0 ? "d" : one.d === 0 ? "l" : "p",
+      state: one.f ? (one.d + one.l ? "q" : "f") : one.l === 0 ? "d" : one.d === 0 ? "l" : "p",
       told: KINDS.filter((kind) => one[kind])
         .map((kind) => `${data.looks[kind].label} for ${one[kind]} of ${one.d + one.f + one.l}`).join(", "),
       reason: one.reasons.slice(0, 3).join("; ") + (one.reasons.length > 3 ? `; and ${one.reasons.length - 3} more` : ""),
