@@ -27,7 +27,7 @@ from lstzoom.jobs.store import Store
 from lstzoom.kernels.quality import MEANINGS
 from lstzoom.kernels.quality import QA as FLAGS
 from lstzoom.product.fields import outline
-from lstzoom.report.maps import make_maps
+from lstzoom.report.maps import crs_name, make_maps
 from lstzoom.report.page import Link, Page, Table, render, require_writable, write_page
 from lstzoom.report.sentences import Finding, flags_finding
 from lstzoom.report.tiles import DONE, FAILED, LEFT, SceneTiles, TileGroup, make_tile_map
@@ -349,7 +349,7 @@ def _tile_map(state: JobState) -> dict[str, Any] | None:
     cubes = {place.cube: place for place in state.places.values()}
     if not cubes or sum(place.tile_count for place in cubes.values()) > _MOST_TILES:
         return None
-    systems = {str(place.grids.fine.crs) for place in cubes.values()}
+    systems = {crs_name(place.grids.fine) for place in cubes.values()}
     projected = len(systems) == 1 and not next(iter(cubes.values())).grids.fine.crs.geographic  # type: ignore[union-attr]
     groups, names = [], {}
     for number, (cube, place) in enumerate(cubes.items()):

@@ -177,7 +177,7 @@ def _packed(view: View, grid: GeoBox, layers: Mapping[str, Mapping[str, Any]]) -
         "height": (view.rows.stop - view.rows.start) * pixel_y,
         "pixel": pixel_x * view.step,
         "start": dict(zip(("left", "right"), view.start, strict=True)),
-        "place": f"Place in {_crs(grid)}, m (latitude, longitude)",
+        "place": f"Place in {crs_name(grid)}, m (latitude, longitude)",
         "lonlat": _degrees(grid),
         "rgb": None if view.rgb is None else _jpeg(view.rgb),
         "layers": {
@@ -217,7 +217,8 @@ def _size(grid: GeoBox) -> str:
     return f"{side:.4g} m" if projected else f"{side:.4g}°"
 
 
-def _crs(grid: GeoBox) -> str:
+def crs_name(grid: GeoBox) -> str:
+    """Name the CRS of a grid by its code, where it has one."""
     code = None if grid.crs is None else grid.crs.to_epsg()
     return f"EPSG:{code}" if code else "the grid's CRS"
 
@@ -329,5 +330,8 @@ def _histogram_figure(models: Any) -> Any:  # noqa: ANN401  (Bokeh has no types)
     figure.xaxis[0].name = "histogram-axis"
     figure.y_range.start = 0
     figure.grid.grid_line_alpha = 0.5
-    figure.legend.location = "top_right"
+    figure.legend.orientation = "horizontal"
+    figure.legend.border_line_color = None
+    # Inside it would hide bars on a phone.
+    figure.add_layout(figure.legend[0], "above")
     return figure

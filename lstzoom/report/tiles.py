@@ -89,7 +89,8 @@ def make_tile_map(
     """
     counts = {state: sum(one.states.count(state) for one in scenes) for state in (DONE, FAILED, LEFT)}
     told = ", ".join(f"{count} {_LOOKS[state][0]}" for state, count in counts.items() if count)
-    words = f"Map of {sum(counts.values())} tiles of {len(scenes)} scenes: {told or 'none'}."
+    tiles = _counted(sum(counts.values()), "tile")
+    words = f"Map of {tiles} of {_counted(len(scenes), 'scene')}: {told or 'none'}."
     return {
         "models": {"tiles": _figure(axes, groups, aspect)},
         "data": {
@@ -115,6 +116,10 @@ def make_tile_map(
         },
         "words": words,
     }  # fmt: skip
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _figure(axes: tuple[str, str], groups: Sequence[TileGroup], aspect: float) -> Any:  # noqa: ANN401
