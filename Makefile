@@ -123,6 +123,7 @@ pydms: .venv-pydms/.installed ## make .venv-pydms with pyDMS (another sharpener)
 
 notebooks: $(KERNELS) $(VENV)/.notebooks ## run every notebook from start to end; warnings are failures
 	$(BIN)/python tools/notebooks.py build/notebooks $(NOTEBOOKS)
+	$(BIN)/python -m pytest -q tests/test_xarray_habits.py
 
 $(VENV)/.notebooks: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet \

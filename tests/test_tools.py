@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 from tools.constraints import lines_for
 
 
@@ -18,3 +22,15 @@ def test_versions_that_differ_get_markers_without_gap_or_overlap() -> None:
         'a==2; python_version >= "3.12" and python_version < "3.14"',
         'a==3; python_version >= "3.14"',
     ]
+
+
+def test_the_devcontainer_does_what_the_makefile_offers() -> None:
+    root = Path(__file__).resolve().parent.parent
+    text = (root / ".devcontainer" / "devcontainer.json").read_text()
+    # JSON with comments, as the format has it.
+    content = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    commands = [content[name] for name in ("onCreateCommand", "updateContentCommand")]
+    wanted = {word for one in commands for word in one.removeprefix("make ").split()}
+    assert wanted
+    assert wanted <= targets
