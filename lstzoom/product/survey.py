@@ -105,7 +105,7 @@ class Conservation:
             "bias": self.total / self.pixels, "rmse": (self.squares / self.pixels) ** 0.5,
             "largest": self.largest,
         }  # fmt: skip
-        return {"unit": "K", "coarse_pixels": self.pixels} | {k: round(v, 4) for k, v in figures.items()}
+        return {"unit": "K", "coarse_pixels": self.pixels} | {k: round(v, 4) + 0.0 for k, v in figures.items()}
 
 
 @dataclass(slots=True)
