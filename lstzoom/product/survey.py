@@ -105,7 +105,9 @@ class Conservation:
             "bias": self.total / self.pixels, "rmse": (self.squares / self.pixels) ** 0.5,
             "largest": self.largest,
         }  # fmt: skip
-        return {"unit": "K", "coarse_pixels": self.pixels} | {k: round(v, 4) + 0.0 for k, v in figures.items()}
+        # Minus zero, which rounding leaves, becomes zero.
+        rounded = {name: round(value, 4) + 0.0 for name, value in figures.items()}
+        return {"unit": "K", "coarse_pixels": self.pixels} | rounded
 
 
 @dataclass(slots=True)
