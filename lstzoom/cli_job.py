@@ -171,8 +171,9 @@ def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool,
     """Run, show, and end with the exit code of what happened."""
     from lstzoom.errors import InputError, LstzoomError, StoreBusyError
 
-    if on_finish is not None and not on_finish.absolute().parent.is_dir():
-        raise InputError(f"the folder of {str(on_finish)!r} does not exist; make it first")
+    for target in (on_finish, options.performance):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise InputError(f"the folder of {str(target)!r} does not exist; make it first")
     try:
         summary = _summary_of(file, options, quiet=quiet)
     except LstzoomError as error:

@@ -60,7 +60,7 @@ def freeze(store: Store, plan: Plan, options: Options) -> dict[str, Any]:
         raise JobChangedError(_changed(store, old, new, lines))
     if old["inputs"] != new["inputs"]:
         if options.only_failed:
-            # What is new did not fail.
+            # Scenes that are new are for another run.
             new["inputs"] = {key: one for key, one in new["inputs"].items() if key in old["inputs"]}
         new["inputs"] = _extended(store, plan, old["inputs"], new["inputs"])
     return new | {"hash": identity.hashed(new)}

@@ -81,6 +81,9 @@ def run_job(
         frozen = freeze(store, plan, options)
         store.sweep()
         store.write(layout.JOB, as_json(frozen, indent=1))
+        if options.only_failed:
+            # What is new did not fail.
+            plan = plan.only(frozen["inputs"])
         run = Run(plan, store, options, lease, report, say)
         try:
             return _told(run, frozen)
