@@ -12,7 +12,7 @@ from lstzoom.jobs.sampling import sample_tasks
 from lstzoom.stream import needed_bytes
 
 # Measured by benchmarks/region.py; a store that has results is asked for its own.
-CPU_PER_PIXEL: Final = 0.8e-6
+CPU_PER_PIXEL: Final = 0.5e-6
 """CPU seconds for each fine pixel of a tile with its halo: reading, sharpening and writing."""
 CPU_PER_PATCH: Final = 0.03
 """CPU seconds for each sampled patch of 96 x 96 coarse pixels."""
