@@ -59,7 +59,7 @@ def test_sums_of_moments_do_not_depend_on_order() -> None:
     parts = [Moments(1, value, value**2) for value in (1e16, 1.0, -1e16, 3.0)]
     assert Moments.joined(parts) == Moments.joined(reversed(parts))
     assert Moments.joined(parts).total == 4.0
-    entries = [{"residual": {"count": 2, "total": 1.0, "squares": 4.0}}, {"pixels": 3}]
+    entries: list[dict[str, Any]] = [{"residual": {"count": 2, "total": 1.0, "squares": 4.0}}, {"pixels": 3}]
     assert account(*entries) == {"lstzoom_residual_bias": 0.5, "lstzoom_residual_rmse": 1.4142}
 
 
