@@ -143,18 +143,24 @@ def apply_bins(rows: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray
 
 @jit
 def _apply_bins(columns: NDArray[np.float32], edges: NDArray[np.float32], codes: NDArray[np.uint8]) -> None:
+    top = 1
+    while 2 * top <= edges.shape[1]:
+        top *= 2
+    # Filled up, so that all searches take the same steps, and many can be made side by side.
+    cuts = np.full(2 * top, np.float32(np.inf))
+    below = np.empty(STRIP, np.int32)
     for k in range(columns.shape[0]):
-        cuts = edges[k]
-        for i in range(columns.shape[1]):
-            value = columns[k, i]
-            low, size = 0, len(cuts)
-            # Halving without a branch on the data: which way it goes cannot be foreseen.
-            while size > 0:
-                half = size // 2
-                above = cuts[low + half] < value
-                low = low + half + 1 if above else low
-                size = size - half - 1 if above else half
-            codes[k, i] = low
+        cuts[: edges.shape[1]] = edges[k]
+        for first in range(0, columns.shape[1], STRIP):
+            values = columns[k, first : first + STRIP]
+            below[:] = 0
+            step = top
+            while step > 0:
+                for i in range(len(values)):
+                    below[i] += step if cuts[below[i] + step - 1] < values[i] else 0
+                step //= 2
+            for i in range(len(values)):
+                codes[k, first + i] = below[i]
 
 
 @jit
