@@ -166,10 +166,16 @@ def test_a_scene_that_cannot_be_read_fails_by_name_and_the_rest_is_done(
     assert "scene_20230602T100000_red.tif" in failure["error"]
     broken.write_bytes(whole)
     # The file has another time now, and is a part of what the job is.
-    with pytest.raises(JobChangedError, match="lstzoom run --since last"):
-        run_job(job, Options(only_failed=True))
-    summary = run_job(job, Options(since_last=True))
+    with pytest.raises(JobChangedError, match="lstzoom retry --failed"):
+        run_job(job)
+    # What is new did not fail.
+    add_date(folder, 2)
+    summary = run_job(job, Options(only_failed=True))
     assert (summary["state"], summary["failed"]) == ("done", [])
+    assert summary["tiles"] == {"all": 24, "before": 12, "done": 12, "failed": 0, "left": 0}
+    for new in (folder / "files").glob("scene_20230603*"):
+        new.unlink()
+    assert run_job(job)["state"] == "nothing new"
     (one,), (other,) = ((store / "cubes").iterdir() for store in (done, tmp_path / "out"))
     assert open_cube(one).compute().identical(open_cube(other).compute())
     assert leftovers(tmp_path / "out") == ["failed/scene_20230602T100000"] or not leftovers(tmp_path / "out")
