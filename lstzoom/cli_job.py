@@ -34,6 +34,14 @@ Performance = Annotated[
 ]
 
 
+Page = Annotated[
+    bool | None,
+    typer.Option(
+        "--report/--no-report", help="Write report.html into the store at the end; default: as the job says."
+    ),
+]
+
+
 def register(app: typer.Typer, session: Session) -> None:
     """Add the commands to the app."""
     _register_plan(app, session)
@@ -129,6 +137,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         ] = None,
         on_finish: OnFinish = None,
         performance: Performance = None,
+        page: Page = None,
         as_json: AsJson = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
@@ -139,7 +148,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
             from lstzoom.jobs.state import Options
 
             options = Options(into=into, since_last=since is not None, performance=performance)
-            _run(file, options, on_finish, as_json=as_json, quiet=quiet)
+            _run(file, options, on_finish, page=page, as_json=as_json, quiet=quiet)
 
     @app.command(epilog=epilog("lstzoom retry job.yaml --failed", codes=JOB_EXIT_CODES))
     def retry(
@@ -150,6 +159,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         ] = False,
         into: Into = None,
         on_finish: OnFinish = None,
+        page: Page = None,
         as_json: AsJson = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
@@ -161,10 +171,13 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.jobs.state import Options
 
-            _run(file, Options(into=into, only_failed=True), on_finish, as_json=as_json, quiet=quiet)
+            options = Options(into=into, only_failed=True)
+            _run(file, options, on_finish, page=page, as_json=as_json, quiet=quiet)
 
 
-def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool, quiet: bool) -> None:
+def _run(
+    file: Path, options: Options, on_finish: Path | None, *, page: bool | None, as_json: bool, quiet: bool
+) -> None:
     """Run, show, and end with the exit code of what happened."""
     from lstzoom.errors import InputError, LstzoomError, StoreBusyError
 
@@ -172,7 +185,7 @@ def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool,
         if target is not None and not target.absolute().parent.is_dir():
             raise InputError(f"the folder of {str(target)!r} does not exist; make it first")
     try:
-        summary = _summary_of(file, options, quiet=quiet)
+        summary = _summary_of(file, options, page=page, quiet=quiet)
     except LstzoomError as error:
         # Whoever waits for the file learns of jobs that never began, too.
         code = 5 if isinstance(error, StoreBusyError) else 3
@@ -190,7 +203,7 @@ def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool,
     raise typer.Exit(summary["exit_code"])
 
 
-def _summary_of(file: Path, options: Options, *, quiet: bool) -> dict[str, Any]:
+def _summary_of(file: Path, options: Options, *, page: bool | None, quiet: bool) -> dict[str, Any]:
     from lstzoom.jobs.run import run_job
     from lstzoom.mosaics.after import JobMosaic
     from lstzoom.sources.job import read_job
@@ -198,9 +211,26 @@ def _summary_of(file: Path, options: Options, *, quiet: bool) -> dict[str, Any]:
     job = read_job(file)
     options = replace(options, finisher=JobMosaic.of(job))
     with _shown(quiet=quiet) as report:
-        return run_job(
+        summary = run_job(
             job, options, report=report, say=lambda text: None if quiet else typer.echo(text, err=True)
         )
+    if job.run.report if page is None else page:
+        return summary | {"report": _report(summary["store"])}
+    return summary
+
+
+def _report(url: str) -> str | None:
+    """Write the page of a run that has ended; without one the run is what it is."""
+    from lstzoom.jobs.report import write_into_store
+    from lstzoom.jobs.store import store_at
+
+    try:
+        return write_into_store(store_at(url))
+    except KeyboardInterrupt:
+        typer.echo("no report: interrupted; make it with `lstzoom report JOB`", err=True)
+    except Exception as error:  # noqa: BLE001  (results are there: nothing about a page may end the run)
+        typer.echo(f"no report: {error}", err=True)
+    return None
 
 
 def _finish(target: Path | None, summary: dict[str, Any]) -> None:
@@ -235,6 +265,8 @@ def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
             f"{one['store']}: mosaic of {one['scenes']} scenes, {rows} x {columns} pixels, {one['tiles']} "
             f"tiles made{before}"
         )
+    if summary.get("report"):
+        yield f"report: {summary['report']}"
     if summary["state"] == "failed" and summary["failed"]:
         yield f"do again what failed with: lstzoom retry {file} --failed"
     elif summary["exit_code"]:

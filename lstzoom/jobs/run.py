@@ -18,6 +18,7 @@ from lstzoom.jobs.finish import close_scene, summarise, write_collection
 from lstzoom.jobs.frozen import freeze
 from lstzoom.jobs.lease import leased
 from lstzoom.jobs.passes import sample_pass, sharpen_pass
+from lstzoom.jobs.places import describe_places
 from lstzoom.jobs.plan import Scene, make_plan
 from lstzoom.jobs.progress import Progress, Report
 from lstzoom.jobs.state import Finisher, Options, Run
@@ -84,6 +85,7 @@ def run_job(
         if options.only_failed:
             # What is new did not fail.
             plan = plan.only(frozen["inputs"])
+        store.write(layout.PLACES, as_json(describe_places(plan, store), indent=1))
         run = Run(plan, store, options, lease, report, say)
         try:
             return _told(run, frozen)

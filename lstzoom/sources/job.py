@@ -209,6 +209,9 @@ class RunOptions(Model):
         ge=5,
         description="Seconds after which a run that has gone silent loses the store to the next one.",
     )
+    report: bool = Field(
+        default=True, description="Write report.html into the store when a run ends; it can be made any time."
+    )
 
 
 class Job(Model):
