@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from lstzoom.errors import ConfigError, InputError
+from lstzoom.errors import ClusterError, ConfigError, InputError, JobError, LstzoomError, StoreError
 from lstzoom.jobs.plan import Plan
 from lstzoom.jobs.progress import Progress
 from lstzoom.jobs.state import Run
@@ -58,7 +58,7 @@ class JobMosaic:
         try:
             return not is_made(
                 run.store.url, self.output(run), self.settings.config,
-                cog=self.settings.cog, encoding=self.encoding,
+                cog=self.settings.cog, encoding=self.encoding, partial=bool(run.unfinished),
             )  # fmt: skip
         except ConfigError as error:
             raise ConfigError(
@@ -81,11 +81,17 @@ class JobMosaic:
                 progress.count()
             run.report(progress)
 
-        made = mosaic(
-            run.store.url, self.output(run), config=self.settings.config, cog=self.settings.cog,
-            encoding=self.encoding, items=self.settings.items, client=client,
-            lease_seconds=run.plan.job.run.lease_s, progress=told,
-        )  # fmt: skip
+        try:
+            made = mosaic(
+                run.store.url, self.output(run), config=self.settings.config, cog=self.settings.cog,
+                encoding=self.encoding, items=self.settings.items, client=client,
+                lease_seconds=run.plan.job.run.lease_s, progress=told,
+            )  # fmt: skip
+        except (ClusterError, StoreError):
+            raise
+        except LstzoomError as error:
+            # Such as one that has scenes whose tiles failed now: the tiles that were made stay.
+            raise JobError(f"the mosaic could not be made: {error}") from error
         run.made["mosaics"] = [asdict(one) for one in made]
         run.seconds["mosaic"] = progress.seconds
         run.tasks += sum(one.tiles for one in made)

@@ -28,7 +28,7 @@ from lstzoom.mosaics.cog import write_cog
 from lstzoom.mosaics.items import describe, relative, write_collection
 from lstzoom.mosaics.ledger import Ledger
 from lstzoom.mosaics.merge import NO_TIME
-from lstzoom.mosaics.plan import MosaicPlan, TileTask, difference, is_grown, plan_mosaics
+from lstzoom.mosaics.plan import MosaicPlan, TileTask, difference, has_same_settings, is_grown, plan_mosaics
 from lstzoom.mosaics.scenes import MARK, Source, open_scenes
 from lstzoom.mosaics.target import Lattice, Tile
 from lstzoom.mosaics.tiles import Placed, merge_window
@@ -190,11 +190,15 @@ def is_made(
     *,
     cog: str | Path | None = None,
     encoding: str = "uint16",
+    partial: bool = False,
 ) -> bool:
-    """Tell whether a mosaic of these results is there already; arguments and errors as of `mosaic`."""
+    """Tell whether a mosaic of these results is there already; arguments and errors as of `mosaic`.
+
+    With `partial`, more results are going to be there: that some of a mosaic's are missing is no error.
+    """
     found = plans(results, config)
     targets = [_Target.of(plan, output, cog, several=len(found) > 1) for plan in found]
-    work = _Work(None, _encoding(encoding), None, 0.0, items=False, overwrite=False)
+    work = _Work(None, _encoding(encoding), None, 0.0, items=False, overwrite=False, partial=partial)
     for target in targets:
         work.check(target)
     return all(work.is_done(target) for target in targets)
@@ -364,6 +368,7 @@ class _Work:
     lease_seconds: float
     items: bool
     overwrite: bool
+    partial: bool = False
 
     def check(self, target: _Target) -> None:
         """Refuse what cannot be made, before anything is."""
@@ -377,7 +382,7 @@ class _Work:
         content = self._content(target)
         if self.overwrite:
             return
-        if before is not None and before != content and not self._is_grown(content, before):
+        if before is not None and before != content and not self._goes_on(content, before):
             told = [*difference(content, before)]
             if before.get("encoding") != content["encoding"]:
                 told.insert(0, f"encoding: {before.get('encoding')!r} before, {content['encoding']!r} now")
@@ -391,9 +396,10 @@ class _Work:
                     f"{str(path)!r} exists; choose another name, or allow to replace it (--overwrite)"
                 )
 
-    @staticmethod
-    def _is_grown(content: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-        return before.get("encoding") == content["encoding"] and is_grown(content, before)
+    def _goes_on(self, content: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+        """Tell whether a mosaic of other scenes can become this one."""
+        same = has_same_settings if self.partial else is_grown
+        return before.get("encoding") == content["encoding"] and same(content, before)
 
     def _content(self, target: _Target) -> dict[str, Any]:
         return target.plan.content | {"encoding": self.encoding.name}

@@ -240,9 +240,13 @@ def _steps(scenes: Sequence[Scene], period: str) -> list[set[int]]:
 
 def is_grown(given: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Tell whether a plan has the scenes of another and more, and is the same otherwise."""
-    same = all(given[key] == before.get(key) for key in ("lstzoom", "config", "crs"))
     old, new = ([tuple(sorted(one.items())) for one in p.get("scenes", ())] for p in (before, given))
-    return same and "times" in before and set(old) < set(new)
+    return has_same_settings(given, before) and "times" in before and set(old) < set(new)
+
+
+def has_same_settings(given: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Tell whether two plans differ in nothing but their scenes."""
+    return all(given[key] == before.get(key) for key in ("lstzoom", "config", "crs"))
 
 
 def difference(given: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:

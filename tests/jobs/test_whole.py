@@ -186,3 +186,22 @@ def test_reflectance_that_covers_next_to_nothing_can_be_allowed(one: Path) -> No
     job = _job(one, "any", pair={"min_coverage": 0})
     assert job.pair.min_coverage == 0
     assert run_job(job)["state"] == "done"
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_its_first_cog_of_a_scene_goes_on(one: Path, done: Path) -> None:
+    path = write_fields(one, "killed.yaml", outputs={"folder": "killed", "scene_cog": True, "cog": False})
+    out = one / "killed"
+    command = [sys.executable, "-m", "lstzoom", "run", str(path), "--quiet"]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while not any(out.glob("cogs/*/scene_*.tif")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+    summary = run_job(read_job(path))
+    assert (summary["exit_code"], summary["tiles"]["done"]) == (0, 0)
+    assert pixels(out) == pixels(done)
+    assert leftovers(out) == []

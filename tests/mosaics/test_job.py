@@ -142,7 +142,7 @@ def test_settings_of_a_mosaic_stand_in_the_job() -> None:
 def test_a_run_ends_with_the_mosaic_and_takes_new_dates_up(tmp_path: Path) -> None:
     make_region(tmp_path / "region", 1)
     section = {"after_run": True, "crs": "EPSG:32632", "tile": 256, "feather": 200, "cog": "mosaic.tif"}
-    path = write_fields(tmp_path / "region", mosaic=section, cluster={"workers": 1})
+    path = write_fields(tmp_path / "region", mosaic=section, cluster={"workers": 1}, run={"retries": 0})
     code, out, _ = called("plan", path)
     assert code == 0
     assert "mosaic (mean): EPSG:32632, 768 x 512 pixels, 6 tiles, 1 times" in out
@@ -171,6 +171,20 @@ def test_a_run_ends_with_the_mosaic_and_takes_new_dates_up(tmp_path: Path) -> No
     ledger.drop([min(ledger.done())])
     code, _, err = called("run", path)
     assert (code, "done: 0 tiles" in err, "1 tiles made, 5 as they were" in err) == (0, True, True), err
+    # It has a scene whose tiles are lost and cannot be made again: tiles and mosaic stay, and it says so.
+    folder = tmp_path / "region" / "out"
+    (folder / "scenes" / "scene_20230602T100000.json").unlink()
+    (folder / "ledger" / "scene_20230602T100000" / "r000c000.json").unlink()
+    cog = folder / "cogs" / "scene_20230602T100000" / "r000c000_lst.tif"
+    cog.unlink()
+    # Nothing can take the place of a folder.
+    cog.mkdir()
+    code, _, err = called("run", path)
+    assert code == 4
+    assert "the mosaic could not be made" in err
+    assert "is missing" in err
+    cog.rmdir()
+    assert called("run", path)[0] == 0
     # Of other settings it is refused before any work, with what to do.
     path.write_text(path.read_text().replace("feather: 200", "feather: 300"))
     code, _, err = called("run", path)
