@@ -74,7 +74,7 @@ $(VENV)/.fuzz: $(STAMP)
 	@touch $@
 
 audit: .venv-audit/.installed ## look pinned dependencies up among known vulnerabilities (needs pypi.org)
-	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+	@.venv-audit/bin/python tools/audit.py constraints.txt
 
 sbom: $(STAMP) .venv-audit/.installed ## list what is installed, with versions and licences: build/sbom.json (CycloneDX)
 	@mkdir -p build

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom.cli_help import JOB_EXIT_CODES, AsJson, Debug, Quiet, Verbose, epilog
+from lstzoom.cli_help import JOB_EXIT_CODES, AsJson, Debug, Quiet, Session, Verbose, epilog
 
 if TYPE_CHECKING:
     from lstzoom.jobs.progress import Progress, Report
     from lstzoom.jobs.state import Options
-
-Session = Callable[..., AbstractContextManager[None]]
-"""What all commands run in: logging, and errors as messages."""
 
 JobFile = Annotated[
     Path, typer.Argument(metavar="JOB", help="YAML of the job; `lstzoom job init` writes one.")

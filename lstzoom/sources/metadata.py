@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
-
 from lstzoom.errors import InputError, LstzoomError, import_extra
 from lstzoom.product.metadata import read_metadata
 from lstzoom.sources.allowed import require_allowed
 from lstzoom.sources.encoding import find_asset, href_of
+from lstzoom.sources.fetch import fetched, require_allowed_onward
 from lstzoom.sources.redaction import plain, redact
 from lstzoom.sources.signing import keep_logs_clean, sign
 
@@ -95,19 +92,12 @@ def small_file(href: str, access: Access) -> bytes:
 
 
 def _fetched(address: str, access: Access) -> bytes | None:
-    again = Retry(
-        total=access.retries, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504),
-        raise_on_status=False,
-    )  # fmt: skip
-    with requests.Session() as session:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=again))
-        with session.get(address, timeout=_TIMEOUT, stream=True) as answer:
-            if not answer.ok:
-                raise InputError(
-                    f"cannot read {plain(address)!r}: HTTP status {answer.status_code}; check the access"
-                )
-            found = answer.raw.read(_MOST_BYTES + 1, decode_content=True)
+    with fetched(address, access, retries=access.retries, timeout=_TIMEOUT) as answer:
+        if not answer.ok:
+            raise InputError(
+                f"cannot read {plain(address)!r}: HTTP status {answer.status_code}; check the access"
+            )
+        found = bytes(answer.raw.read(_MOST_BYTES + 1, decode_content=True))
     return found if len(found) <= _MOST_BYTES else None
 
 
@@ -130,4 +120,5 @@ def _unpacked(href: str, access: Access) -> bytes | None:
     scheme = urlsplit(archive).scheme.lower()
     if scheme in {"http", "https"}:
         archive = sign(archive, access)
+        require_allowed_onward(archive, access)
     return _stored(f"zip://{name}::{archive}", scheme, access)
