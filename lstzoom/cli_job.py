@@ -185,7 +185,7 @@ def _run(
         if target is not None and not target.absolute().parent.is_dir():
             raise InputError(f"the folder of {str(target)!r} does not exist; make it first")
     try:
-        summary = _summary_of(file, options, page=page, quiet=quiet)
+        summary, wanted = _summary_of(file, options, quiet=quiet)
     except LstzoomError as error:
         # Whoever waits for the file learns of jobs that never began, too.
         code = 5 if isinstance(error, StoreBusyError) else 3
@@ -194,7 +194,11 @@ def _run(
             typer.echo(f"lstzoom: {error}", err=True)
             raise typer.Exit(code) from error
         raise
+    # Before the page: whoever waits for the file shall not wait for pictures.
     _finish(on_finish, summary)
+    if wanted if page is None else page:
+        summary["report"] = _report(summary["store"])
+        _finish(on_finish, summary)
     if as_json:
         typer.echo(json.dumps(summary, ensure_ascii=False))
     if not quiet:
@@ -203,7 +207,8 @@ def _run(
     raise typer.Exit(summary["exit_code"])
 
 
-def _summary_of(file: Path, options: Options, *, page: bool | None, quiet: bool) -> dict[str, Any]:
+def _summary_of(file: Path, options: Options, *, quiet: bool) -> tuple[dict[str, Any], bool]:
+    """Run, and say how it ended and whether the job asks for a page of it."""
     from lstzoom.jobs.run import run_job
     from lstzoom.mosaics.after import JobMosaic
     from lstzoom.sources.job import read_job
@@ -214,9 +219,7 @@ def _summary_of(file: Path, options: Options, *, page: bool | None, quiet: bool)
         summary = run_job(
             job, options, report=report, say=lambda text: None if quiet else typer.echo(text, err=True)
         )
-    if job.run.report if page is None else page:
-        return summary | {"report": _report(summary["store"])}
-    return summary
+    return summary, job.run.report
 
 
 def _report(url: str) -> str | None:
