@@ -2,7 +2,7 @@
 
 Run as ``PYTHON benchmarks/pydms_run.py [--no-leaf-regression] LST OUT VNIR``; float32 files in kelvin and
 reflectance. It knows nothing of lstzoom and uses what pyDMS documents: a moving window of 15 coarse pixels,
-local and global trees, with regression in their leaves by default, then its residual analysis with correction.
+local and global trees, with regression in their leaves unless told, then its residual correction.
 """
 
 from __future__ import annotations
