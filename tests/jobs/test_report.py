@@ -21,7 +21,7 @@ from lstzoom.jobs.lease import leased
 from lstzoom.jobs.report import make_page, read_state, write_job_report
 from lstzoom.jobs.store import Store, as_json, store_at
 from tests import browser
-from tests.jobs.region import write_fields
+from tests.jobs.region import leftovers, write_fields
 from tests.s3_server import access
 
 pytestmark = pytest.mark.cluster
@@ -71,6 +71,7 @@ def test_a_run_ends_with_a_report_of_what_is_in_its_store(ran: tuple[Path, dict[
     out, summary = ran
     page = out / "report.html"
     assert summary["report"] == str(page)
+    assert leftovers(out) == []
     assert [set(one["states"]) for one in _tiles(page)["scenes"]] == [{"d"}, {"d"}]
     text = page.read_text()
     assert "24 of 24 done" in text
