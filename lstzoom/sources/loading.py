@@ -321,12 +321,15 @@ def find(
         If nothing is found, or what a search needs is not given.
     """
     source = open_catalog(catalog)
+    broken: dict[str, str] = {}
     if items is None and source.source.kind == "local":
-        items = local_items(source, folder)
+        items = local_items(source, folder, broken)
         # Files that tell no time are of any.
         datetime = datetime if tells_time(source) else None
     if items is not None:
-        return examine(source, items, area, datetime, bands=bands, max_cloud=max_cloud, allow=allow)
+        found = examine(source, items, area, datetime, bands=bands, max_cloud=max_cloud, allow=allow)
+        files = tuple(Unusable(name, None, reason) for name, reason in broken.items())
+        return replace(found, unusable=(*files, *found.unusable))
     source.endpoint(endpoint)
     if area is None or datetime is None:
         raise InputError(
