@@ -55,15 +55,16 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.against is not None:
-        with np.load(args.against) as kept:
-            before = dict(kept)
+        with np.load(args.against) as file:
+            before = dict(file)
         told = {"other versions": compared(before, results(before))}
         print(f"kept: {before['versions']}\nnow:  {versions()}")
     else:
         before = make(args.size)
         if args.save is not None:
             before |= results(before)
-            np.savez_compressed(args.save, versions=np.array(versions()), **before)
+            kept: dict[str, Any] = {"versions": np.array(versions()), **before}
+            np.savez_compressed(args.save, **kept)
             return 0
         print(versions())
         told = {what: compared(*in_double(before, *how)) for what, how in DOUBLE.items()}
@@ -126,7 +127,8 @@ def in_double(
             scene = simulate_scene(given[f"vnir_{seed}"].shape[1:], seed=seed).to_xarray()
             lstzoom.fit([(scene.vnir, scene.lst)]).save(folder / f"{seed}.lstzoom")
         (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
-        np.savez(folder / "given.npz", **{k: v for k, v in given.items() if k.startswith(("vnir", "given"))})
+        inputs: dict[str, Any] = {k: v for k, v in given.items() if k.startswith(("vnir", "given"))}
+        np.savez(folder / "given.npz", **inputs)
         code = (
             "import pathlib, numpy as np; from benchmarks.numerics import results; import lstzoom\n"
             "with np.load('given.npz') as kept: given = dict(kept)\n"

@@ -35,7 +35,7 @@ from lstzoom.kernels.features import detail_count
 from lstzoom.kernels.hashing import MAX_TREES
 from lstzoom.kernels.register import Shift
 from lstzoom.kernels.rows import MAX_PAIRS, POSSIBLE_KELVIN
-from lstzoom.kernels.trees import Forest
+from lstzoom.kernels.trees import MOST_COLUMNS, MOST_NODES, Forest
 from lstzoom.kernels.uncertainty import ErrorModel
 from lstzoom.raster import shown
 
@@ -46,7 +46,6 @@ _HEADER: Final = "model.json"
 _DTYPES: Final[Mapping[str, str]] = {"feature": "<i2", "threshold": "<f4", "left": "<i4", "value": "<f4"}
 _FORESTS: Final = ("levels", "details", "errors")
 _DEEPEST: Final = 20
-_MOST_NODES: Final = 1 << 21
 _MOST_BYTES: Final = 1 << 28
 _MOST_HEADER: Final = 1 << 20
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -62,7 +61,7 @@ class ArrayFacts(_Part):
     dtype: Literal["<i2", "<i4", "<f4"]
     shape: tuple[
         Annotated[int, Field(ge=1, le=MAX_TREES)],
-        Annotated[int, Field(ge=1, le=_MOST_NODES)],
+        Annotated[int, Field(ge=1, le=MOST_NODES)],
     ]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -352,8 +351,9 @@ def _require_sound(forest: Forest, name: str, features: int) -> None:
     shapes = {getattr(forest, field.name).shape for field in fields(Forest)}
     if len(shapes) > 1:
         raise InputError(f"the arrays of the trees {name} have different shapes: {sorted(shapes)}")
-    if forest.feature.min() < 0 or forest.feature.max() >= features:
-        raise InputError(f"the trees {name} ask for features outside of 0 to {features - 1}")
+    if forest.feature.min() < 0 or forest.feature.max() >= min(features, MOST_COLUMNS):
+        most = min(features, MOST_COLUMNS)
+        raise InputError(f"the trees {name} ask for features outside of 0 to {most - 1}")
     if not (np.isfinite(forest.threshold).all() and np.isfinite(forest.value).all()):
         raise InputError(f"the trees {name} hold numbers that are not finite")
     for number, left in enumerate(forest.left):

@@ -209,13 +209,14 @@ def _fail(message: str, code: int, *, debug: bool) -> None:
 @contextmanager
 def _progress(what: str, *, quiet: bool) -> Iterator[Progress]:
     """Show a bar on a terminal, and a line for every tenth elsewhere; hear interrupts at every step."""
+    if quiet:
+        yield lambda _done, _total: check()
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    if quiet:
-        yield lambda _done, _total: check()
-    elif console.is_terminal:
+    if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=None)

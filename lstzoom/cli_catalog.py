@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstzoom.cli_help import AsJson, Debug, Overwrite, Quiet, Verbose, epilog
+from lstzoom.cli_help import AsJson, Debug, Overwrite, Quiet, Session, Verbose, epilog
 from lstzoom.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from lstzoom.sources.catalog import Catalog, MaskLayer
     from lstzoom.sources.pair import Pair
     from lstzoom.sources.search import Candidate, Found
-
-Session = Callable[..., AbstractContextManager[None]]
-"""What all commands run in: logging, and errors as messages."""
 
 Name = Annotated[
     str, typer.Argument(metavar="CATALOG", help="Name (see `catalog list`) or path of a TOML file.")
@@ -164,7 +159,8 @@ def _register_search(app: typer.Typer, session: Session) -> None:
 def _register_job(app: typer.Typer, session: Session) -> None:
     @app.command(
         epilog=epilog(
-            "lstzoom job init job.yaml --catalog landsat-sentinel2 --bbox 11,48,11.2,48.1 --datetime 2023-06"
+            "lstzoom job init job.yaml --catalog landsat-sentinel2 --bbox 11,48,11.2,48.1 --datetime 2023-06",
+            "lstzoom job init job.yaml --catalog local --folder scenes --area city.geojson --datetime 2023",
         )
     )
     def init(
@@ -177,6 +173,11 @@ def _register_job(app: typer.Typer, session: Session) -> None:
         area: AreaFile = None,
         datetime: Annotated[str, typer.Option(metavar="TIME", help="Time or interval of the LST.")],
         endpoint: EndpointName = None,
+        items: Items = None,
+        folder: Folder = None,
+        bands: Bands = None,
+        window_days: Window = None,
+        max_cloud: Cloud = None,
         overwrite: Overwrite = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
@@ -184,16 +185,24 @@ def _register_job(app: typer.Typer, session: Session) -> None:
     ) -> None:
         """Write a job with every setting, its default and what it means."""
         with session(quiet=quiet, verbose=verbose, debug=debug):
-            from lstzoom.sources.job import parse_job, write_job
+            from lstzoom.sources.job import parse_job, require_files, write_job
 
             place = _area(bbox, area)
             if place is None:
                 raise typer.BadParameter("give an area: --bbox or --area")
             # The job may lie elsewhere than here.
-            where = {"bbox": place} if area is None else {"file": str(area.resolve())}
+            where = {"bbox": place} if area is None else {"file": _in_full(area)}
             name = str(Path(catalog).resolve()) if catalog.endswith(".toml") else catalog
-            choice = {"name": name, "endpoint": endpoint}
-            text = write_job(parse_job({"catalog": choice, "area": where, "datetime": datetime}))
+            choice = {
+                "name": name, "endpoint": endpoint, "items": _in_full(items), "folder": _in_full(folder)
+            }  # fmt: skip
+            fields = {
+                "catalog": choice, "area": where, "datetime": datetime, "grid": {"bands": _list(bands)},
+                "pair": {"window_days": window_days, "max_cloud": max_cloud},
+            }  # fmt: skip
+            job_ = parse_job(fields)
+            require_files(job_)
+            text = write_job(job_)
             if output is None:
                 typer.echo(text, nl=False)
                 return
@@ -211,11 +220,11 @@ def _register_job(app: typer.Typer, session: Session) -> None:
         verbose: Verbose = False,
         debug: Debug = False,
     ) -> None:
-        """Check a job; nothing is searched or read."""
+        """Check a job, and that the files it names are there; nothing is searched."""
         with session(quiet=quiet, verbose=verbose, debug=debug):
-            from lstzoom.sources.job import read_job
+            from lstzoom.sources.job import read_job, require_files
 
-            read_job(file)
+            require_files(read_job(file))
             if not quiet:
                 typer.echo(f"{file}: valid")
 
@@ -229,6 +238,10 @@ def _area(bbox: str | None, file: Path | None) -> list[float] | Path | None:
         return [float(part) for part in bbox.split(",")]
     except ValueError as error:
         raise typer.BadParameter(f"{bbox!r} is not west,south,east,north", param_hint="--bbox") from error
+
+
+def _in_full(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
 
 
 def _is_local(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
@@ -17,6 +19,9 @@ JOB_EXIT_CODES = (
     "used, or a store of another job; 4 something failed for good, the rest is there; 5 another run holds "
     "the store; 6 cluster or store were lost; 130 interrupted. The same command goes on where a run stopped."
 )
+
+Session = Callable[..., AbstractContextManager[None]]
+"""What all commands run in: logging, and errors as messages."""
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom.cli_help import JOB_EXIT_CODES, AsJson, Debug, Quiet, Verbose, epilog
+from lstzoom.cli_help import JOB_EXIT_CODES, AsJson, Debug, Quiet, Session, Verbose, epilog
 
 if TYPE_CHECKING:
     from lstzoom.jobs.progress import Progress, Report
     from lstzoom.jobs.state import Options
-
-Session = Callable[..., AbstractContextManager[None]]
-"""What all commands run in: logging, and errors as messages."""
 
 JobFile = Annotated[
     Path, typer.Argument(metavar="JOB", help="YAML of the job; `lstzoom job init` writes one.")
@@ -33,6 +30,14 @@ OnFinish = Annotated[
 ]
 Performance = Annotated[
     Path | None, typer.Option("--performance-report", metavar="FILE", help="Write dask's report (HTML).")
+]
+
+
+Page = Annotated[
+    bool | None,
+    typer.Option(
+        "--report/--no-report", help="Write report.html into the store at the end; default: as the job says."
+    ),
 ]
 
 
@@ -129,6 +134,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         ] = None,
         on_finish: OnFinish = None,
         performance: Performance = None,
+        page: Page = None,
         as_json: AsJson = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
@@ -139,7 +145,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
             from lstzoom.jobs.state import Options
 
             options = Options(into=into, since_last=since is not None, performance=performance)
-            _run(file, options, on_finish, as_json=as_json, quiet=quiet)
+            _run(file, options, on_finish, page=page, as_json=as_json, quiet=quiet)
 
     @app.command(epilog=epilog("lstzoom retry job.yaml --failed", codes=JOB_EXIT_CODES))
     def retry(
@@ -150,6 +156,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         ] = False,
         into: Into = None,
         on_finish: OnFinish = None,
+        page: Page = None,
         as_json: AsJson = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
@@ -161,17 +168,20 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.jobs.state import Options
 
-            _run(file, Options(into=into, only_failed=True), on_finish, as_json=as_json, quiet=quiet)
+            options = Options(into=into, only_failed=True)
+            _run(file, options, on_finish, page=page, as_json=as_json, quiet=quiet)
 
 
-def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool, quiet: bool) -> None:
+def _run(
+    file: Path, options: Options, on_finish: Path | None, *, page: bool | None, as_json: bool, quiet: bool
+) -> None:
     """Run, show, and end with the exit code of what happened."""
     from lstzoom.errors import InputError, LstzoomError, StoreBusyError
 
     if on_finish is not None and not on_finish.absolute().parent.is_dir():
         raise InputError(f"the folder of {str(on_finish)!r} does not exist; make it first")
     try:
-        summary = _summary_of(file, options, quiet=quiet)
+        summary = _summary_of(file, options, page=page, quiet=quiet)
     except LstzoomError as error:
         # Whoever waits for the file learns of jobs that never began, too.
         code = 5 if isinstance(error, StoreBusyError) else 3
@@ -189,15 +199,32 @@ def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool,
     raise typer.Exit(summary["exit_code"])
 
 
-def _summary_of(file: Path, options: Options, *, quiet: bool) -> dict[str, Any]:
+def _summary_of(file: Path, options: Options, *, page: bool | None, quiet: bool) -> dict[str, Any]:
     from lstzoom.jobs.run import run_job
     from lstzoom.sources.job import read_job
 
     job = read_job(file)
     with _shown(quiet=quiet) as report:
-        return run_job(
+        summary = run_job(
             job, options, report=report, say=lambda text: None if quiet else typer.echo(text, err=True)
         )
+    if job.run.report if page is None else page:
+        return summary | {"report": _report(summary["store"])}
+    return summary
+
+
+def _report(url: str) -> str | None:
+    """Write the page of a run that has ended; without one the run is what it is."""
+    from lstzoom.jobs.report import write_into_store
+    from lstzoom.jobs.store import store_at
+
+    try:
+        return write_into_store(store_at(url))
+    except KeyboardInterrupt:
+        typer.echo("no report: interrupted; make it with `lstzoom report JOB`", err=True)
+    except Exception as error:  # noqa: BLE001  (results are there: nothing about a page may end the run)
+        typer.echo(f"no report: {error}", err=True)
+    return None
 
 
 def _finish(target: Path | None, summary: dict[str, Any]) -> None:
@@ -225,6 +252,8 @@ def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
         f" ({size(summary['bytes'])}); {scenes['complete']} of {scenes['all']} scenes are complete in "
         f"{summary['store']}"
     )
+    if summary.get("report"):
+        yield f"report: {summary['report']}"
     if summary["state"] == "failed":
         yield f"do again what failed with: lstzoom retry {file} --failed"
     elif summary["exit_code"]:

@@ -39,6 +39,8 @@ _WORKER_ENV: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
     _PROFILE: "False",
 }
+# Without an address dask takes one port for all schedulers of a machine.
+_NO_DASHBOARD: Final = "127.0.0.1:0"
 _LEAST_MEMORY: Final = 2 << 30
 """Bytes below which a worker is not started on its own: libraries, a model, a tile and its halo."""
 _FOREIGN: Final = ("address", "gateway")
@@ -361,7 +363,8 @@ def _local(settings: Cluster) -> Iterator[Any]:
             threads_per_worker=settings.threads or 1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=settings.dashboard or None,
+            dashboard_address=settings.dashboard or _NO_DASHBOARD,
+            scheduler_kwargs={"dashboard": bool(settings.dashboard)},
             memory_limit=memory,
             silence_logs=logging.ERROR,
             env=_environment(settings),
@@ -618,7 +621,7 @@ def slurm_arguments(settings: Cluster) -> dict[str, Any]:
         "job_script_prologue": [*exported, *prologue],
         "job_extra_directives": None if given.directives is None else [*given.directives],
         "worker_extra_args": _lifetime(given.walltime),
-        "scheduler_options": {"dashboard_address": settings.dashboard or None},
+        "scheduler_options": {"dashboard_address": settings.dashboard or _NO_DASHBOARD},
     }
 
 

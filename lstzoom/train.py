@@ -416,7 +416,11 @@ def _look(
     """Sum up over one patch what the survey needs."""
     bands, lst = mask_block(bands, lst, usable, ratio)
     coarse = aggregate_block(bands, lst, ratio, cv_threshold=cv_threshold)
-    return pair_sums(coarse, core), footprint.agreement(bands, lst, core, ratio)
+    # What lies beyond the reach of the blur is of no account, and would only be blurred.
+    near, inside = grown(*core, footprint.REACH + 1, lst.shape)
+    rows, columns = (slice(s.start * ratio, s.stop * ratio) for s in (near.rows, near.columns))
+    close = np.ascontiguousarray(bands[:, rows, columns])
+    return pair_sums(coarse, core), footprint.agreement(close, lst[near.rows, near.columns], inside, ratio)
 
 
 def _survey(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,15 @@ def test_an_audit_that_cannot_be_made_says_so(tmp_path: Path, capsys: pytest.Cap
     assert audit.unavailable(pins, "http://127.0.0.1:9")
     pins.write_text("")
     assert audit.unavailable(pins, files.url).endswith("pins nothing")
+
+
+def test_the_devcontainer_does_what_the_makefile_offers() -> None:
+    root = Path(__file__).resolve().parent.parent
+    text = (root / ".devcontainer" / "devcontainer.json").read_text()
+    # JSON with comments, as the format has it.
+    content = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    commands = [content[name] for name in ("onCreateCommand", "updateContentCommand")]
+    wanted = {word for one in commands for word in one.removeprefix("make ").split()}
+    assert wanted
+    assert wanted <= targets

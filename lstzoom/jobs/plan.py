@@ -53,7 +53,12 @@ class Tile:
     @property
     def name(self) -> str:
         """As files are named after it."""
-        return f"r{self.row:03d}c{self.column:03d}"
+        return tile_name(self.row, self.column)
+
+
+def tile_name(row: int, column: int) -> str:
+    """Name a tile by its place among the tiles of its scene."""
+    return f"r{row:03d}c{column:03d}"
 
 
 @dataclass(frozen=True, slots=True)

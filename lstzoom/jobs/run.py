@@ -18,6 +18,7 @@ from lstzoom.jobs.finish import close_scene, summarise, write_collection
 from lstzoom.jobs.frozen import freeze
 from lstzoom.jobs.lease import leased
 from lstzoom.jobs.passes import sample_pass, sharpen_pass
+from lstzoom.jobs.places import describe_places
 from lstzoom.jobs.plan import Scene, make_plan
 from lstzoom.jobs.progress import Progress, Report
 from lstzoom.jobs.state import Options, Run
@@ -80,6 +81,7 @@ def run_job(
         frozen = freeze(store, plan, options)
         store.sweep()
         store.write(layout.JOB, as_json(frozen, indent=1))
+        store.write(layout.PLACES, as_json(describe_places(plan, store), indent=1))
         run = Run(plan, store, options, lease, report, say)
         try:
             return _told(run, frozen)

@@ -19,6 +19,9 @@ from lstzoom.errors import InputError
 from lstzoom.kernels.compile import jit
 from lstzoom.types import FloatArray
 
+_EXPONENT = np.int32(0x7F800000)
+"""Bits that are all set in a float32 that is not finite, and in no other."""
+
 FLAT = 1e-4
 """Share of its magnitude by which a band must vary inside a coarse pixel to be more than rounding."""
 
@@ -172,6 +175,16 @@ def cell_statistics(bands: NDArray[np.float32], ratio: int) -> CellStatistics:
 
 
 @jit
+def has_gap(row: NDArray[np.float32]) -> bool:
+    """Whether a row of pixels has one that is not finite."""
+    # In bits and in one word, so that a processor looks at many pixels at a time.
+    bits, found = row.view(np.int32), np.int32(0)
+    for x in range(len(bits)):
+        found |= np.int32((bits[x] & _EXPONENT) == _EXPONENT)
+    return bool(found)
+
+
+@jit
 def _statistics(
     plane: NDArray[np.float32],
     ratio: int,
@@ -180,33 +193,94 @@ def _statistics(
     whole: NDArray[np.bool_],
     varies: NDArray[np.bool_],
 ) -> None:
+    width = mean.shape[1]
+    count = np.empty(width, np.int32)
+    first, low, high = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    total, square = np.empty(width, np.float64), np.empty(width, np.float64)
     for y in range(mean.shape[0]):
-        for x in range(mean.shape[1]):
-            n = 0
-            first = low = high = np.float32(0.0)
-            total = square = 0.0
-            for p in range(ratio):
-                for q in range(ratio):
-                    value = plane[y * ratio + p, x * ratio + q]
-                    if not np.isfinite(value):
-                        continue
-                    if n == 0:
-                        first = low = high = value
-                    # Differences from one of the pixels, so that a large mean costs no digits.
-                    d = np.float64(value) - first
-                    total += d
-                    square += d * d
-                    low, high = min(low, value), max(high, value)
-                    n += 1
+        rows = plane[y * ratio : (y + 1) * ratio, : width * ratio]
+        gaps = False
+        for p in range(ratio):
+            gaps = gaps or has_gap(rows[p])
+        if gaps:
+            _add_up_gappy(rows, ratio, count, first, low, high, total, square)
+        else:
+            _add_up(rows, ratio, count, first, low, high, total, square)
+        for x in range(width):
+            n = count[x]
             if n < ratio * ratio:
                 whole[y, x] = False
             if n == 0:
                 mean[y, x] = std[y, x] = np.nan
                 continue
-            mean[y, x] = first + total / n
-            std[y, x] = np.sqrt(max(square / n - (total / n) ** 2, 0.0))
-            if high - low > FLAT * max(abs(low), abs(high)):
+            mean[y, x] = first[x] + total[x] / n
+            std[y, x] = np.sqrt(max(square[x] / n - (total[x] / n) ** 2, 0.0))
+            if high[x] - low[x] > FLAT * max(abs(low[x]), abs(high[x])):
                 varies[y, x] = True
+
+
+@jit
+def _add_up(
+    rows: NDArray[np.float32],
+    ratio: int,
+    count: NDArray[np.int32],
+    first: NDArray[np.float32],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    total: NDArray[np.float64],
+    square: NDArray[np.float64],
+) -> None:
+    """Go through the pixels of a row of cells, of which none is missing.
+
+    Sums are of differences from the first pixel, so that a large mean costs no digits.
+    """
+    width = len(count)
+    count[:] = ratio * ratio
+    total[:] = 0.0
+    square[:] = 0.0
+    for x in range(width):
+        first[x] = low[x] = high[x] = rows[0, x * ratio]
+    for p in range(ratio):
+        for q in range(ratio):
+            phase = rows[p, q:]
+            for x in range(width):
+                value = phase[x * ratio]
+                d = np.float64(value) - first[x]
+                total[x] += d
+                square[x] += d * d
+                low[x] = min(low[x], value)
+                high[x] = max(high[x], value)
+
+
+@jit
+def _add_up_gappy(
+    rows: NDArray[np.float32],
+    ratio: int,
+    count: NDArray[np.int32],
+    first: NDArray[np.float32],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    total: NDArray[np.float64],
+    square: NDArray[np.float64],
+) -> None:
+    """Do what `_add_up` does, to the last bit, with those pixels that are finite."""
+    count[:] = 0
+    total[:] = 0.0
+    square[:] = 0.0
+    for p in range(ratio):
+        for q in range(ratio):
+            phase = rows[p, q:]
+            for x in range(len(count)):
+                value = phase[x * ratio]
+                if not np.isfinite(value):
+                    continue
+                if count[x] == 0:
+                    first[x] = low[x] = high[x] = value
+                d = np.float64(value) - first[x]
+                total[x] += d
+                square[x] += d * d
+                low[x], high[x] = min(low[x], value), max(high[x], value)
+                count[x] += 1
 
 
 def _moments(

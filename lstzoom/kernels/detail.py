@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lstzoom.kernels.compile import jit
 from lstzoom.kernels.features import detail_count, detail_inputs, detail_line, in_place
 from lstzoom.kernels.interpolate import SHARPNESS_FEATURE, cubic_weights, spline_weights
-from lstzoom.kernels.trees import STRIP, Forest, add_tree, fill_strip, pack_forest
+from lstzoom.kernels.trees import STRIP, Forest, fill_strip, pack_forest, walk_strip
 
 
 def predict_details(
@@ -72,44 +72,21 @@ def _predict(
 ) -> None:
     height, width = lst_fine.shape
     work = np.empty((detail_count(levels.shape[0]), width), np.float32)
-    row, predicted = np.empty(spline.shape[2], np.float32), np.empty(width, np.float32)
-    keys = np.empty((-(-width // STRIP), work.shape[0] * STRIP), np.int32)
+    lines = work.reshape(work.shape[0], 1, width)
+    row, predicted = np.empty(spline.shape[2], np.float32), np.empty((len(forests), width), np.float32)
+    keys, total = np.zeros(work.shape[0] * STRIP, np.uint32), np.empty(STRIP, np.float64)
     for line in range(height):
         detail_line(
             levels, spline, slope, residual, lst_fine[line], line + margin * ratio,
             margin, spline.shape[2] - margin, ratio, start, weight, smooth, row, work,
         )  # fmt: skip
-        _fill_strips(work, keys)
+        for x in range(0, width, STRIP):
+            n = min(STRIP, width - x)
+            fill_strip(lines, 0, x, n, keys)
+            for k in range(len(forests)):
+                packed, depth, value = forests[k]
+                walk_strip(keys, n, packed, value, depth, total)
+                for i in range(n):
+                    predicted[k, x + i] = total[i] / packed.shape[0]
         for k in range(len(forests)):
-            packed, depth, value = forests[k]
-            _predict_line(keys, packed, value, depth, predicted)
-            in_place(predicted, ratio, out[k, line])
-
-
-@jit
-def _fill_strips(lines: NDArray[np.float32], keys: NDArray[np.int32]) -> None:
-    for s in range(keys.shape[0]):
-        n = min(STRIP, lines.shape[1] - s * STRIP)
-        for k in range(lines.shape[0]):
-            fill_strip(lines[k], s * STRIP, n, keys[s, k * STRIP : k * STRIP + n])
-
-
-@jit
-def _predict_line(
-    keys: NDArray[np.int32],
-    packed: NDArray[np.uint64],
-    value: NDArray[np.float32],
-    depth: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> None:
-    trees = packed.shape[0]
-    total = np.empty(STRIP, np.float64)
-    for s in range(keys.shape[0]):
-        x0 = s * STRIP
-        n = min(STRIP, len(out) - x0)
-        for i in range(n):
-            total[i] = 0.0
-        for t in range(trees):
-            add_tree(keys[s], n, packed[t], value[t], depth[t], total)
-        for i in range(n):
-            out[x0 + i] = total[i] / trees
+            in_place(predicted[k], ratio, out[k, line])

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstzoom.kernels import interpolate
+from lstzoom.kernels.aggregate import has_gap
 from lstzoom.kernels.compile import jit
 from lstzoom.kernels.interpolate import (
     OFFSET_KELVIN,
@@ -80,9 +81,14 @@ def level_features(bands: FloatArray, pairs: tuple[tuple[int, int], ...]) -> NDA
     """
     out = np.empty((len(bands) + len(pairs), *bands.shape[1:]), np.float32)
     out[: len(bands)] = bands
-    for k, (i, j) in enumerate(pairs, len(bands)):
-        _difference(out[i].reshape(-1), out[j].reshape(-1), out[k].reshape(-1))
+    _add_differences(out, len(bands), pairs)
     return out
+
+
+def _add_differences(out: NDArray[np.float32], bands: int, pairs: tuple[tuple[int, int], ...]) -> None:
+    """Make the planes that follow the bands."""
+    for k, (i, j) in enumerate(pairs, bands):
+        _difference(out[i].reshape(-1), out[j].reshape(-1), out[k].reshape(-1))
 
 
 @jit
@@ -207,6 +213,17 @@ def detail_inputs(
 
 
 @jit
+def _tap(
+    row: NDArray[np.float32], i: int, w0: np.float32, w1: np.float32, w2: np.float32, w3: np.float32
+) -> np.float32:
+    """Four taps from `i` on, of which some may lie outside: the edge is repeated."""
+    end = len(row) - 1
+    value = w0 * row[min(max(i, 0), end)] + w1 * row[min(max(i + 1, 0), end)]
+    value = value + w2 * row[min(max(i + 2, 0), end)]
+    return np.float32(value + w3 * row[min(max(i + 3, 0), end)])
+
+
+@jit
 def _stretch(
     planes: NDArray[np.float32],
     k: int,
@@ -243,12 +260,10 @@ def _stretch(
                 + w2 * row[i + np.uint64(2)]
                 + w3 * row[i + np.uint64(3)]
             )
-        for x in range(first, last):
-            if x < low or x >= high:
-                i = x + s
-                value = w0 * row[min(max(i, 0), nx - 1)] + w1 * row[min(max(i + 1, 0), nx - 1)]
-                value = value + w2 * row[min(max(i + 2, 0), nx - 1)]
-                line[x - first] = value + w3 * row[min(max(i + 3, 0), nx - 1)]
+        for x in range(first, low):
+            line[x - first] = _tap(row, x + s, w0, w1, w2, w3)
+        for x in range(max(high, low), last):
+            line[x - first] = _tap(row, x + s, w0, w1, w2, w3)
 
 
 @jit
@@ -421,12 +436,22 @@ def filled_levels(
     -------
     ndarray of float32, shape (band + len(pairs), h * ratio, w * ratio)
     """
-    filled = bands
+    out = np.empty((len(bands) + len(pairs), *bands.shape[1:]), np.float32)
+    out[: len(bands)] = bands
     if not whole.all():
-        filled = np.array(bands)
-        for plane, coarse in zip(filled, mean, strict=True):
-            gaps = ~np.isfinite(plane)
-            if gaps.any():
-                cells = np.repeat(np.repeat(fill_gaps(coarse), ratio, 0), ratio, 1)
-                plane[gaps] = cells[gaps]
-    return level_features(filled, pairs)
+        for plane, coarse in zip(out, mean, strict=False):
+            _fill_cells(plane, fill_gaps(coarse), ratio)
+    _add_differences(out, len(bands), pairs)
+    return out
+
+
+@jit
+def _fill_cells(plane: NDArray[np.float32], coarse: NDArray[np.float32], ratio: int) -> None:
+    """Give missing pixels the value of the coarse pixel that holds them, in place."""
+    for y in range(plane.shape[0]):
+        line, values = plane[y], coarse[y // ratio]
+        if not has_gap(line):
+            continue
+        for x in range(coarse.shape[1]):
+            for q in range(x * ratio, (x + 1) * ratio):
+                line[q] = line[q] if np.isfinite(line[q]) else values[x]

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lstzoom.kernels.aggregate import area_mean
+from lstzoom.kernels.aggregate import area_mean, has_gap
 from lstzoom.kernels.compile import jit
 
 REACH = 2
@@ -143,10 +143,7 @@ def _span(row: NDArray[np.float32]) -> tuple[int, int]:
         low += 1
     while high > low and not np.isfinite(row[high - 1]):
         high -= 1
-    missing = 0
-    for x in range(low, high):
-        missing += int(not np.isfinite(row[x]))
-    return (low, high) if missing == 0 else (-1, -1)
+    return (-1, -1) if has_gap(row[low:high]) else (low, high)
 
 
 @jit
@@ -185,9 +182,10 @@ def _along(
                 inner[x] += weights[t] * row[first + x * stride]
     for x in range(len(inner)):
         inner[x] /= whole
-    for x in range(columns):
-        if x < low or x >= high:
-            out[x] = _sparse_mean(row, weights, x * stride - reach)
+    for x in range(low):
+        out[x] = _sparse_mean(row, weights, x * stride - reach)
+    for x in range(high, columns):
+        out[x] = _sparse_mean(row, weights, x * stride - reach)
 
 
 @jit

@@ -10,7 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lstzoom.kernels.compile import jit
 from lstzoom.types import FloatArray
+
+_TINY = float(np.finfo(np.float32).tiny)
 
 CV_FLOOR = 0.02
 """Smallest mean that CV divides by, as a share of the band's typical magnitude."""
@@ -33,12 +36,25 @@ def coefficient_of_variation(mean: FloatArray, std: FloatArray) -> NDArray[np.fl
     ndarray of float32, shape (h, w)
         0 to ``sqrt(band) / CV_FLOOR``; NaN where a band is missing.
     """
-    # The spread is part of the magnitude: a single index may have a mean of exactly 0, and no CV
-    # may be so large that the weight of a sample vanishes.
-    square = np.square(mean, dtype=np.float64) + np.square(std, dtype=np.float64)
-    magnitude = np.sqrt(np.mean(square, axis=0))
-    floor = CV_FLOOR * magnitude + np.finfo(np.float32).tiny
-    return np.asarray(np.mean(std / np.maximum(np.abs(mean), floor), axis=0), np.float32)
+    out = np.empty(mean.shape[1:], np.float32)
+    _mean_cv(np.asarray(mean, np.float32), np.asarray(std, np.float32), out)
+    return out
+
+
+@jit
+def _mean_cv(mean: NDArray[np.float32], std: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    bands = mean.shape[0]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            # The spread is part of the magnitude: a single index may have a mean of exactly 0, and no CV
+            # may be so large that the weight of a sample vanishes.
+            square = total = 0.0
+            for k in range(bands):
+                square += np.float64(mean[k, y, x]) ** 2 + np.float64(std[k, y, x]) ** 2
+            floor = CV_FLOOR * np.sqrt(square / bands) + _TINY
+            for k in range(bands):
+                total += std[k, y, x] / max(abs(np.float64(mean[k, y, x])), floor)
+            out[y, x] = total / bands
 
 
 def sample_weight(cv: FloatArray, *, cv_threshold: float) -> NDArray[np.float32]:

@@ -27,6 +27,9 @@ _FILTER_REACH = 6
 REACH = 2 + _FILTER_REACH
 """Coarse pixels on which a fine pixel of `interpolate` depends, to each side."""
 
+_GAP, _NEXT, _KNOWN = range(3)
+"""State of a pixel while gaps are filled: unknown, in the queue, or filled."""
+
 OFFSET_KELVIN = 273.15
 """Taken off temperatures before they are multiplied and summed, so that float32 loses no digits."""
 
@@ -257,23 +260,73 @@ def interpolate(coarse: FloatArray, ratio: int) -> NDArray[np.float32]:
 
 
 @jit
-def _fill_once(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    ny, nx = values.shape
-    out = values.copy()
-    for y in range(ny):
-        for x in range(nx):
-            if np.isfinite(values[y, x]):
-                continue
-            total = 0.0
-            count = 0
-            for i in range(max(y - 1, 0), min(y + 2, ny)):
-                for j in range(max(x - 1, 0), min(x + 2, nx)):
-                    if np.isfinite(values[i, j]):
-                        total += values[i, j]
-                        count += 1
-            if count:
-                out[y, x] = total / count
-    return out
+def _grow(plane: NDArray[np.float32], steps: int) -> None:
+    """Grow the finite values of a plane into its NaN in place; every step reads what the last one left."""
+    ny, nx = plane.shape
+    state = np.zeros((ny, nx), np.uint8)
+    for i in range(ny):
+        for j in range(nx):
+            state[i, j] = _KNOWN if np.isfinite(plane[i, j]) else _GAP
+    y, x, grown = np.empty(ny * nx, np.int32), np.empty(ny * nx, np.int32), np.empty(ny * nx, np.float32)
+    first, last = 0, _queue_edge(state, y, x)
+    for _ in range(steps):
+        stop = last
+        for k in range(first, stop):
+            grown[k] = _mean_of_known(plane, state, y[k], x[k])
+        for k in range(first, stop):
+            plane[y[k], x[k]] = grown[k]
+            state[y[k], x[k]] = _KNOWN
+        for k in range(first, stop):
+            last = _queue_neighbours(state, y[k], x[k], y, x, last)
+        first = stop
+
+
+@jit
+def _queue_edge(state: NDArray[np.uint8], queue_y: NDArray[np.int32], queue_x: NDArray[np.int32]) -> int:
+    """Queue the gaps beside what is known; return how many there are."""
+    n = 0
+    for i in range(state.shape[0]):
+        for j in range(state.shape[1]):
+            if state[i, j] == _GAP and _has_known(state, i, j):
+                state[i, j] = _NEXT
+                queue_y[n], queue_x[n] = i, j
+                n += 1
+    return n
+
+
+@jit
+def _mean_of_known(plane: NDArray[np.float32], state: NDArray[np.uint8], y: int, x: int) -> float:
+    total = 0.0
+    count = 0
+    for i in range(max(y - 1, 0), min(y + 2, plane.shape[0])):
+        for j in range(max(x - 1, 0), min(x + 2, plane.shape[1])):
+            if state[i, j] == _KNOWN:
+                total += plane[i, j]
+                count += 1
+    return total / count
+
+
+@jit
+def _has_known(state: NDArray[np.uint8], y: int, x: int) -> bool:
+    for i in range(max(y - 1, 0), min(y + 2, state.shape[0])):
+        for j in range(max(x - 1, 0), min(x + 2, state.shape[1])):
+            if state[i, j] == _KNOWN:
+                return True
+    return False
+
+
+@jit
+def _queue_neighbours(
+    state: NDArray[np.uint8], y: int, x: int, queue_y: NDArray[np.int32], queue_x: NDArray[np.int32], n: int
+) -> int:
+    """Put the gaps around a pixel at the end of a queue of `n`; return how many there are then."""
+    for i in range(max(y - 1, 0), min(y + 2, state.shape[0])):
+        for j in range(max(x - 1, 0), min(x + 2, state.shape[1])):
+            if state[i, j] == _GAP:
+                state[i, j] = _NEXT
+                queue_y[n], queue_x[n] = i, j
+                n += 1
+    return n
 
 
 def fill_gaps(coarse: FloatArray, *, steps: int = REACH) -> NDArray[np.float32]:
@@ -294,8 +347,7 @@ def fill_gaps(coarse: FloatArray, *, steps: int = REACH) -> NDArray[np.float32]:
     ndarray of float32, shape (h, w), finite everywhere
     """
     plane = np.where(np.isfinite(coarse), coarse, np.nan).astype(np.float32)
-    for _ in range(steps):
-        if np.isfinite(plane).all():
-            return plane
-        plane = _fill_once(plane)
+    if np.isfinite(plane).all():
+        return plane
+    _grow(plane, steps)
     return np.nan_to_num(plane, nan=0.0, copy=False)

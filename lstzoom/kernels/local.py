@@ -19,7 +19,6 @@ from lstzoom.kernels.fuse import local_weight
 from lstzoom.kernels.trees import (
     STRIP,
     TreeSettings,
-    add_tree,
     bag,
     features_per_split,
     fill_strip,
@@ -27,6 +26,7 @@ from lstzoom.kernels.trees import (
     node_capacity,
     out_of_bag,
     pack_tree,
+    walk_strip,
 )
 from lstzoom.kernels.windows import Span, reach_of, tent
 from lstzoom.types import YX
@@ -222,26 +222,24 @@ def _add_window(
 ) -> None:
     """Predict a window's fine pixels and add local and fused prediction, weighted by the tent."""
     trees, n = packed.shape[0], len(tent_x)
-    keys = np.empty(planes.shape[0] * STRIP, np.int32)
-    total = np.empty(n, np.float64)
+    keys, total = np.zeros(planes.shape[0] * STRIP, np.uint32), np.empty(STRIP, np.float64)
+    local = np.empty(n, np.float32)
     for i in range(len(tent_y)):
         y, x0 = corner[0] + i, corner[1]
+        world = prior_fine[y, x0 : x0 + n]
         if trained:
             for first in range(0, n, STRIP):
                 m = min(STRIP, n - first)
-                for k in range(planes.shape[0]):
-                    fill_strip(planes[k, y + skip], x0 + skip + first, m, keys[k * STRIP : k * STRIP + m])
-                part = total[first : first + m]
+                fill_strip(planes, y + skip, x0 + skip + first, m, keys)
+                walk_strip(keys, m, packed, value, depth, total)
                 for j in range(m):
-                    part[j] = 0.0
-                for t in range(trees):
-                    add_tree(keys, m, packed[t], value[t], depth[t], part)
+                    local[first + j] = total[j] / trees
+        else:
+            local[:] = world
         for j in range(n):
             w = tent_y[i] * tent_x[j]
-            world = prior_fine[y, x0 + j]
-            local = np.float32(total[j] / trees) if trained else world
-            sums[0, y, x0 + j] += w * local
-            sums[1, y, x0 + j] += w * (share * local + (1.0 - share) * world)
+            sums[0, y, x0 + j] += w * local[j]
+            sums[1, y, x0 + j] += w * (share * local[j] + (1.0 - share) * world[j])
 
 
 @jit
@@ -300,20 +298,82 @@ def _window(
 
 @jit
 def _spread(
-    figure: NDArray[np.float64],
+    figures: tuple[float, float, float],
     tent_y: NDArray[np.float32],
-    first_x: int,
-    tent_x: NDArray[np.float32],
     first_y: int,
+    tent_x: NDArray[np.float32],
+    first_x: int,
     out: NDArray[np.float32],
 ) -> None:
     """Add one figure of each of three kinds to the pixels of a window, weighted by the tent."""
-    for k in range(len(figure)):
+    for k in range(len(figures)):
         for i in range(len(tent_y)):
             line = out[k, first_y + i]
-            w = np.float32(figure[k] * tent_y[i])
+            w = np.float32(figures[k] * tent_y[i])
             for j in range(len(tent_x)):
                 line[first_x + j] += w * tent_x[j]
+
+
+@jit
+def _all_windows(
+    levels: NDArray[np.float32],
+    lst: NDArray[np.float32],
+    trainable: NDArray[np.bool_],
+    weight: NDArray[np.float32],
+    bits: NDArray[np.uint64],
+    prior: NDArray[np.float32],
+    planes: NDArray[np.float32],
+    prior_fine: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    row_tents: NDArray[np.float32],
+    columns: NDArray[np.int64],
+    column_tents: NDArray[np.float32],
+    max_depth: int,
+    min_leaf: int,
+    min_samples: int,
+    take: int,
+    feature: NDArray[np.int16],
+    threshold: NDArray[np.float32],
+    left: NDArray[np.int32],
+    value: NDArray[np.float32],
+    packed: NDArray[np.uint64],
+    depth: NDArray[np.int64],
+    sums: NDArray[np.float32],
+    spread: NDArray[np.float32],
+) -> None:
+    """Fit and use all windows; of each, `rows` and `columns` have what `_lattice` gives."""
+    skip = (planes.shape[1] - prior_fine.shape[0]) // 2
+    for i in range(len(rows)):
+        y0, y1, y, height = rows[i]
+        tent_y = row_tents[i, :height]
+        for j in range(len(columns)):
+            x0, x1, x, width = columns[j]
+            tent_x = column_tents[j, :width]
+            figures = _window(
+                levels, lst, trainable, weight, bits, prior, planes, prior_fine, skip,
+                (y0, y1, x0, x1), (y, x), tent_y, tent_x, max_depth, min_leaf, min_samples, take,
+                feature, threshold, left, value, packed, depth, sums,
+            )  # fmt: skip
+            _spread(figures, tent_y, y, tent_x, x, spread)
+
+
+def _lattice(
+    spans: list[Span], corner: int, ratio: int, stride: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Windows along one axis as arrays.
+
+    Of each the first and last coarse pixel that trains, the first fine pixel of the region and the number
+    of fine pixels that it predicts; and its tent.
+    """
+    tents = [tent(span, ratio, stride=stride) for span in spans]
+    places = [
+        (span.train.start, span.train.stop, (span.predict.start - corner) * ratio, len(one))
+        for span, one in zip(spans, tents, strict=True)
+    ]
+    padded = np.zeros((len(tents), max(map(len, tents), default=0)), np.float32)
+    for line, one in zip(padded, tents, strict=True):
+        line[: len(one)] = one
+    return np.array(places, np.int64).reshape(-1, 4), padded
 
 
 def blend_windows(
@@ -359,22 +419,13 @@ def blend_windows(
     left = np.full((trees.trees, capacity), -1, np.int32)
     value = np.zeros((trees.trees, capacity), np.float32)
     packed, depth = np.zeros((trees.trees, capacity), np.uint64), np.zeros(trees.trees, np.int64)
-    sums = np.zeros((2, *prior_fine.shape), np.float32)
-    spread = np.zeros((3, *prior_fine.shape), np.float32)
-    take = features_per_split(len(planes), trees)
-    skip = (planes.shape[1] - prior_fine.shape[0]) // 2
-    tents = [tent(column, ratio, stride=settings.stride) for column in columns]
-    for row in rows:
-        tent_y = tent(row, ratio, stride=settings.stride)
-        for column, tent_x in zip(columns, tents, strict=True):
-            y, x = (row.predict.start - corner.y) * ratio, (column.predict.start - corner.x) * ratio
-            figures = _window(
-                coarse.levels, coarse.lst, coarse.trainable, coarse.weight, coarse.bits, coarse.prior,
-                planes, prior_fine, skip,
-                (row.train.start, row.train.stop, column.train.start, column.train.stop),
-                (y, x), tent_y, tent_x,
-                trees.max_depth, trees.min_leaf, settings.min_samples, take,
-                feature, threshold, left, value, packed, depth, sums,
-            )  # fmt: skip
-            _spread(np.array(figures), tent_y, x, tent_x, y, spread)
+    sums, spread = (np.zeros((count, *prior_fine.shape), np.float32) for count in (2, 3))
+    stride = settings.stride
+    _all_windows(
+        coarse.levels, coarse.lst, coarse.trainable, coarse.weight, coarse.bits, coarse.prior,
+        planes, prior_fine,
+        *_lattice(rows, corner.y, ratio, stride), *_lattice(columns, corner.x, ratio, stride),
+        trees.max_depth, trees.min_leaf, settings.min_samples, features_per_split(len(planes), trees),
+        feature, threshold, left, value, packed, depth, sums, spread,
+    )  # fmt: skip
     return Blend(sums[0], sums[1], *spread)

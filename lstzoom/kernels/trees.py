@@ -20,13 +20,14 @@ from lstzoom.kernels.hashing import MAX_TREES, mix
 
 MAX_BINS = 255
 
-STRIP = 256
+STRIP = 128
 """Pixels that one tree handles before the next tree is read: both then stay in the cache."""
 
-_NODE_BITS = 20
-_COLUMN_BITS = 12
-_NODES = 2**_NODE_BITS - 1
-_COLUMNS = 2**_COLUMN_BITS - 1
+MOST_NODES = 2**16
+"""Of a tree that can be walked: 16 bits tell its nodes apart."""
+
+MOST_COLUMNS = 2**16 // STRIP
+"""Features of a tree that can be walked: 16 bits tell where the values of one begin in a strip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +143,24 @@ def apply_bins(rows: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray
 
 @jit
 def _apply_bins(columns: NDArray[np.float32], edges: NDArray[np.float32], codes: NDArray[np.uint8]) -> None:
+    top = 1
+    while 2 * top <= edges.shape[1]:
+        top *= 2
+    # Filled up, so that all searches take the same steps, and many can be made side by side.
+    cuts = np.full(2 * top, np.float32(np.inf))
+    below = np.empty(STRIP, np.int32)
     for k in range(columns.shape[0]):
-        cuts = edges[k]
-        for i in range(columns.shape[1]):
-            value = columns[k, i]
-            low, size = 0, len(cuts)
-            # Halving without a branch on the data: which way it goes cannot be foreseen.
-            while size > 0:
-                half = size // 2
-                above = cuts[low + half] < value
-                low = low + half + 1 if above else low
-                size = size - half - 1 if above else half
-            codes[k, i] = low
+        cuts[: edges.shape[1]] = edges[k]
+        for first in range(0, columns.shape[1], STRIP):
+            values = columns[k, first : first + STRIP]
+            below[:] = 0
+            step = top
+            while step > 0:
+                for i in range(len(values)):
+                    below[i] += step if cuts[below[i] + step - 1] < values[i] else 0
+                step //= 2
+            for i in range(len(values)):
+                codes[k, first + i] = below[i]
 
 
 @jit
@@ -294,13 +301,12 @@ def _partition(
     n_left = 0
     n_right = 0
     for k in range(len(rows)):
+        # Written to both sides, and kept on one: which it will be cannot be foreseen.
         i = rows[k]
-        if codes[i] <= split:
-            rows[n_left] = i
-            n_left += 1
-        else:
-            moved[n_right] = i
-            n_right += 1
+        is_right = int(codes[i] > split)
+        rows[n_left] = moved[n_right] = i
+        n_left += 1 - is_right
+        n_right += is_right
     for k in range(n_right):
         rows[n_left + k] = moved[k]
     return n_left
@@ -312,18 +318,17 @@ def bag(bits: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
     rows = np.empty(len(bits), np.int32)
     n = 0
     for i in range(len(bits)):
-        if (bits[i] >> np.uint64(tree)) & np.uint64(1):
-            rows[n] = i
-            n += 1
+        rows[n] = i
+        n += int((bits[i] >> np.uint64(tree)) & np.uint64(1))
     return rows[:n]
 
 
 @jit
-def comparable(value: np.float32) -> np.int32:
-    """Bits of a finite float, or of infinity, as an integer that is larger where the float is."""
+def comparable(value: np.float32) -> np.uint32:
+    """Bits of a finite float, or of infinity, as a number without sign that is larger where the float is."""
     # Adding zero makes -0 of 0, which are equal, the same.
     bits = np.float32(value + np.float32(0.0)).view(np.int32)
-    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+    return np.uint32(bits ^ ((bits >> np.int32(31)) | np.int32(-0x80000000)))
 
 
 @jit
@@ -335,23 +340,24 @@ def pack_tree(
 ) -> int:
     """Put all that a step down a tree needs into one number for each node; return the tree's depth.
 
-    From the top: 32 bits of the threshold, `_COLUMN_BITS` of the feature, `_NODE_BITS` of the left child. A
-    leaf leads to itself, so that every pixel may take as many steps as the deepest.
+    From the top: 16 bits for where the values of the feature begin in a strip, 16 bits for the left child, 32
+    bits of the threshold. A leaf leads to itself, so that every pixel may take as many steps as the deepest.
     """
     depth = np.zeros(len(left), np.int64)
     deepest = 0
     for k in range(len(left)):
         if left[k] < 0:
-            limit, column, child = comparable(np.float32(np.inf)), np.int64(0), np.int64(k)
+            # Nothing lies above, whatever the bits.
+            limit, column, child = np.uint32(0xFFFFFFFF), np.int64(0), np.int64(k)
         else:
             limit, column, child = comparable(threshold[k]), np.int64(feature[k]), np.int64(left[k])
             # Children follow their parent, so its depth is known by now.
             depth[child] = depth[child + 1] = depth[k] + 1
             deepest = max(deepest, depth[k] + 1)
         packed[k] = (
-            (np.uint64(np.uint32(limit)) << np.uint64(32))
-            | (np.uint64(column) << np.uint64(_NODE_BITS))
-            | np.uint64(child)
+            (np.uint64(column * STRIP) << np.uint64(48))
+            | (np.uint64(child) << np.uint64(32))
+            | np.uint64(limit)
         )
     return deepest
 
@@ -369,62 +375,95 @@ def pack_forest(
 
 
 @jit
-def fill_strip(line: NDArray[np.float32], first: int, n: int, strip: NDArray[np.int32]) -> None:
-    """Bring `n` values of one feature, from the `first` on, into the form in which trees compare."""
+def fill_strip(planes: NDArray[np.float32], y: int, x: int, n: int, keys: NDArray[np.uint32]) -> None:
+    """Bring `n` pixels of a row of planes, from column `x` on, into the form in which trees compare.
+
+    `keys` become `STRIP` values of each feature, one feature after another.
+    """
+    for k in range(planes.shape[0]):
+        line, strip = planes[k, y], keys[k * STRIP : k * STRIP + n]
+        for i in range(n):
+            strip[i] = comparable(line[x + i])
+
+
+@jit
+def walk_strip(
+    keys: NDArray[np.uint32],
+    n: int,
+    packed: NDArray[np.uint64],
+    value: NDArray[np.float32],
+    depth: NDArray[np.int64],
+    total: NDArray[np.float64],
+) -> None:
+    """Sum up what all trees predict for the first `n` pixels of a strip; see `add_tree`."""
     for i in range(n):
-        strip[i] = comparable(line[first + i])
+        total[i] = 0.0
+    for t in range(packed.shape[0]):
+        add_tree(keys, n, packed[t], value[t], depth[t], total)
 
 
 @jit
 def _step(
-    packed: NDArray[np.uint64], keys: NDArray[np.int32], node: np.uint64, pixel: np.uint64
+    packed: NDArray[np.uint64], keys: NDArray[np.uint32], node: np.uint64, pixel: np.uint64
 ) -> np.uint64:
+    # Six instructions: the comparison leaves its outcome where an addition takes it up.
     word = packed[node]
-    column = (word >> np.uint64(_NODE_BITS)) & np.uint64(_COLUMNS)
-    above = keys[column * np.uint64(STRIP) + pixel] > np.int32(word >> np.uint64(32))
-    return np.uint64((word & np.uint64(_NODES)) + np.uint64(above))
+    child = (word >> np.uint64(32)) & np.uint64(0xFFFF)
+    above = np.uint32(word) < keys[(word >> np.uint64(48)) + pixel]
+    return np.uint64(child + np.uint64(above))
 
 
 @jit
 def add_tree(
-    keys: NDArray[np.int32],
+    keys: NDArray[np.uint32],
     n: int,
     packed: NDArray[np.uint64],
     value: NDArray[np.float32],
     depth: int,
     total: NDArray[np.float64],
 ) -> None:
-    """Add the prediction of one tree for `n` pixels.
+    """Add the prediction of one tree for the first `n` pixels of a strip to `total`.
 
-    `keys` are `STRIP` values of each feature, one feature after another, from `fill_strip`. Eight pixels walk
-    down side by side: a step waits for the memory of the one before it, and meanwhile others are taken.
+    Sixteen pixels walk down side by side: a step waits for the memory of the one before it, and meanwhile
+    others are taken. `total` has room for `STRIP`: what it holds beyond `n` is lost.
     """
-    whole = n - n % 8
-    for i in range(0, whole, 8):
-        p = np.uint64(i)
-        a = b = c = d = e = f = g = h = np.uint64(0)
+    for first in range(0, n, 16):
+        p = np.uint64(first)
+        n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = np.uint64(0)
+        n8 = n9 = n10 = n11 = n12 = n13 = n14 = n15 = np.uint64(0)
         for _ in range(depth):
-            a = _step(packed, keys, a, p)
-            b = _step(packed, keys, b, p + np.uint64(1))
-            c = _step(packed, keys, c, p + np.uint64(2))
-            d = _step(packed, keys, d, p + np.uint64(3))
-            e = _step(packed, keys, e, p + np.uint64(4))
-            f = _step(packed, keys, f, p + np.uint64(5))
-            g = _step(packed, keys, g, p + np.uint64(6))
-            h = _step(packed, keys, h, p + np.uint64(7))
-        total[i] += value[a]
-        total[i + 1] += value[b]
-        total[i + 2] += value[c]
-        total[i + 3] += value[d]
-        total[i + 4] += value[e]
-        total[i + 5] += value[f]
-        total[i + 6] += value[g]
-        total[i + 7] += value[h]
-    for i in range(whole, n):
-        a = np.uint64(0)
-        for _ in range(depth):
-            a = _step(packed, keys, a, np.uint64(i))
-        total[i] += value[a]
+            n0 = _step(packed, keys, n0, p + np.uint64(0))
+            n1 = _step(packed, keys, n1, p + np.uint64(1))
+            n2 = _step(packed, keys, n2, p + np.uint64(2))
+            n3 = _step(packed, keys, n3, p + np.uint64(3))
+            n4 = _step(packed, keys, n4, p + np.uint64(4))
+            n5 = _step(packed, keys, n5, p + np.uint64(5))
+            n6 = _step(packed, keys, n6, p + np.uint64(6))
+            n7 = _step(packed, keys, n7, p + np.uint64(7))
+            n8 = _step(packed, keys, n8, p + np.uint64(8))
+            n9 = _step(packed, keys, n9, p + np.uint64(9))
+            n10 = _step(packed, keys, n10, p + np.uint64(10))
+            n11 = _step(packed, keys, n11, p + np.uint64(11))
+            n12 = _step(packed, keys, n12, p + np.uint64(12))
+            n13 = _step(packed, keys, n13, p + np.uint64(13))
+            n14 = _step(packed, keys, n14, p + np.uint64(14))
+            n15 = _step(packed, keys, n15, p + np.uint64(15))
+        total[first + 0] += value[n0]
+        total[first + 1] += value[n1]
+        total[first + 2] += value[n2]
+        total[first + 3] += value[n3]
+        total[first + 4] += value[n4]
+        total[first + 5] += value[n5]
+        total[first + 6] += value[n6]
+        total[first + 7] += value[n7]
+        total[first + 8] += value[n8]
+        total[first + 9] += value[n9]
+        total[first + 10] += value[n10]
+        total[first + 11] += value[n11]
+        total[first + 12] += value[n12]
+        total[first + 13] += value[n13]
+        total[first + 14] += value[n14]
+        total[first + 15] += value[n15]
 
 
 @jit
@@ -437,23 +476,17 @@ def _predict_planes(
     value: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    n_features = planes.shape[0]
     ny, nx = out.shape
     trees = feature.shape[0]
     packed, depth = pack_forest(feature, threshold, left)
-    keys = np.empty(n_features * STRIP, np.int32)
-    total = np.empty(STRIP, np.float64)
+    keys, total = np.zeros(planes.shape[0] * STRIP, np.uint32), np.empty(STRIP, np.float64)
     for y in range(ny):
-        for x0 in range(0, nx, STRIP):
-            n = min(STRIP, nx - x0)
-            for k in range(n_features):
-                fill_strip(planes[k, y + skip], skip + x0, n, keys[k * STRIP : k * STRIP + n])
+        for x in range(0, nx, STRIP):
+            n = min(STRIP, nx - x)
+            fill_strip(planes, y + skip, x + skip, n, keys)
+            walk_strip(keys, n, packed, value, depth, total)
             for i in range(n):
-                total[i] = 0.0
-            for t in range(trees):
-                add_tree(keys, n, packed[t], value[t], depth[t], total)
-            for i in range(n):
-                out[y, x0 + i] = total[i] / trees
+                out[y, x + i] = total[i] / trees
 
 
 @jit
@@ -469,13 +502,13 @@ def out_of_bag(
 
     `columns` has one line for each feature, `bits` the hashes that drew the bags.
     """
-    keys = np.empty(columns.shape[0] * STRIP, np.int32)
+    keys = np.zeros(columns.shape[0] * STRIP, np.uint32)
+    lines = columns.reshape(columns.shape[0], 1, columns.shape[1])
     one, total = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
     count = np.empty(STRIP, np.int64)
     for first in range(0, len(out), STRIP):
         n = min(STRIP, len(out) - first)
-        for k in range(columns.shape[0]):
-            fill_strip(columns[k], first, n, keys[k * STRIP : k * STRIP + n])
+        fill_strip(lines, 0, first, n, keys)
         total[:] = 0.0
         count[:] = 0
         for t in range(packed.shape[0]):
@@ -556,10 +589,11 @@ def fit_forest(
     Forest
     """
     capacity = node_capacity(len(rows), settings)
-    if capacity > _NODES or rows.shape[1] > _COLUMNS:
+    if capacity > MOST_NODES or rows.shape[1] > MOST_COLUMNS:
         raise ConfigError(
-            f"a tree of up to {capacity} nodes on {rows.shape[1]} features is too large; at most {_NODES} "
-            f"nodes and {_COLUMNS} features are possible: take a smaller sample, less depth or fewer bands"
+            f"a tree of up to {capacity} nodes on {rows.shape[1]} features is too large; at most "
+            f"{MOST_NODES} nodes and {MOST_COLUMNS} features are possible: take a smaller sample, less "
+            "depth or fewer bands"
         )
     feature = np.zeros((settings.trees, capacity), np.int16)
     threshold = np.zeros((settings.trees, capacity), np.float32)

@@ -10,12 +10,15 @@ import json
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
 from shapely.geometry import box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -25,7 +28,9 @@ from lstzoom.sources.redaction import redact
 Area: TypeAlias = Sequence[float] | Mapping[str, Any] | BaseGeometry | str | Path
 """Bounds (west, south, east, north), GeoJSON, a shapely geometry in longitude and latitude, or a file."""
 
+# Edges longer than this, degrees, bend visibly between degrees and a plane.
 _EDGE = 0.1
+_ROUNDING = 1e-6
 _FARTHEST = 540
 _WGS84 = 4326
 
@@ -138,23 +143,126 @@ def parts_within_180(area: BaseGeometry) -> list[BaseGeometry]:
     return parts
 
 
-def plane_at(area: BaseGeometry) -> CRS:
-    """Equal-area plane around an area, metres."""
-    lon, lat = (float(one) for one in shapely.get_coordinates(area)[0])
-    return CRS(f"+proj=laea +lat_0={lat:.4f} +lon_0={lon:.4f} +datum=WGS84 +units=m")
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A circle on the globe that holds a place; neither poles nor the antimeridian are special to it.
+
+    Attributes
+    ----------
+    lon, lat
+        Centre, degrees.
+    radius
+        Angle between centre and border, degrees.
+    """
+
+    lon: float
+    lat: float
+    radius: float
+
+    def meets(self, other: Cap) -> bool:
+        """Tell whether two circles have a point in common."""
+        apart = float(_angles(_directions(np.array([[self.lon, self.lat]])), _direction(other))[0])
+        return apart <= self.radius + other.radius
+
+    def window(self) -> tuple[float, float, float, float]:
+        """West, south, east, north of the circle; longitudes may go on beyond 180."""
+        south, north = self.lat - self.radius, self.lat + self.radius
+        if south <= -90 or north >= 90:  # a pole lies within, and with it all longitudes
+            return self.lon - 180, max(south, -90), self.lon + 180, min(north, 90)
+        half = math.degrees(math.asin(math.sin(math.radians(self.radius)) / math.cos(math.radians(self.lat))))
+        return self.lon - half, south, self.lon + half, north
 
 
-def on_plane(area: BaseGeometry, plane: CRS) -> BaseGeometry:
-    """Area on a plane; every vertex by itself, so that rings across the antimeridian come out right."""
-    # Edges longer than this bend visibly between degrees and the plane.
-    fine = shapely.segmentize(area, _EDGE) if _is_narrow(area) else area
-    return shapely.make_valid(_moved(fine, CRS("EPSG:4326"), plane))
+def cap_of(place: BaseGeometry, crs: CRS | None = None) -> Cap:
+    """Circle around a footprint in degrees, or around a place in another CRS."""
+    if crs is None:
+        points = shapely.get_coordinates(_dense(place))
+    else:
+        west, south, east, north = place.bounds
+        fine = shapely.segmentize(place, max(east - west, north - south) / 64)
+        points = shapely.get_coordinates(_moved(fine, crs, CRS(f"EPSG:{_WGS84}")))
+    directions = _directions(points)
+    x, y, z = directions.mean(axis=0)
+    cap = Cap(math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y))), 0.0)
+    return replace(cap, radius=float(_angles(directions, _direction(cap)).max()) + _ROUNDING)
 
 
-def _is_narrow(area: BaseGeometry) -> bool:
-    """Tell whether edges are real: a ring that seems to go around the globe crosses the antimeridian."""
-    west, _, east, _ = area.bounds
-    return bool(east - west < 180)
+def _directions(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn longitudes and latitudes into unit vectors."""
+    lon, lat = np.radians(points[:, 0]), np.radians(points[:, 1])
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+
+
+def _direction(cap: Cap) -> NDArray[np.float64]:
+    return _directions(np.array([[cap.lon, cap.lat]]))[0]
+
+
+def _angles(directions: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    across = np.linalg.norm(np.cross(directions, other), axis=1)
+    return np.asarray(np.degrees(np.arctan2(across, directions @ other)))
+
+
+def part_near(area: BaseGeometry, cap: Cap) -> BaseGeometry:
+    """Part of an area of interest that a place can meet, its longitudes without a break around the place.
+
+    Only there does an area of any width, up to the whole globe, have a shape on a plane or in a zone.
+    """
+    around = box(*cap.window())
+    parts = [
+        shapely.transform(part, lambda xy, s=shift: xy + np.array([s, 0])) & around
+        for part in parts_within_180(area)
+        for shift in (-360, 0, 360)
+    ]
+    return shapely.union_all([part for part in parts if part.area > 0])
+
+
+def plane_at(cap: Cap) -> CRS:
+    """Equal-area plane around a place, metres."""
+    return CRS(f"+proj=laea +lat_0={cap.lat:.4f} +lon_0={cap.lon:.4f} +datum=WGS84 +units=m")
+
+
+def on_plane(place: BaseGeometry, plane: CRS) -> BaseGeometry:
+    """Footprint on a plane, rings across the antimeridian and around a pole, too."""
+    return _planar(_dense(place), plane)
+
+
+def area_on_plane(area: BaseGeometry, plane: CRS, cap: Cap) -> BaseGeometry:
+    """Part of an area of interest around a place, on a plane; its edges are taken as they are."""
+    return _planar(shapely.segmentize(part_near(area, cap), _EDGE), plane)
+
+
+def _planar(place: BaseGeometry, plane: CRS) -> BaseGeometry:
+    # Seams, such as those along 180 degrees, close.
+    return shapely.make_valid(_moved(place, CRS(f"EPSG:{_WGS84}"), plane))
+
+
+def _dense(place: BaseGeometry) -> BaseGeometry:
+    """Footprint with points so close that edges are straight on a plane, too; not valid in degrees.
+
+    Edges of more than half the globe are those that cross the antimeridian; those all around it are real.
+    """
+    made = []
+    for part in shapely.get_parts(place):
+        if part.geom_type != "Polygon":
+            made.append(part)
+            continue
+        rings = [_dense_ring(shapely.get_coordinates(ring)) for ring in (part.exterior, *part.interiors)]
+        made.append(shapely.Polygon(rings[0], rings[1:]))
+    return shapely.geometrycollections(made) if len(made) != 1 else made[0]
+
+
+def _dense_ring(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    steps = np.diff(points, axis=0)
+    wide = (np.abs(steps[:, 0]) > 180) & (np.abs(steps[:, 0]) < 360 - _ROUNDING)
+    steps[wide, 0] -= 360 * np.sign(steps[wide, 0])
+    counts = np.maximum(1, np.ceil(np.hypot(steps[:, 0], steps[:, 1]) / _EDGE)).astype(int)
+    return np.concatenate(
+        [
+            start + step * (np.arange(count) / count)[:, None]
+            for start, step, count in zip(points, steps, counts, strict=False)
+        ]
+        + [points[-1:]]
+    )
 
 
 def _moved(area: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
@@ -168,11 +276,14 @@ def _moved(area: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
     return moved
 
 
-def bounds_in(area: BaseGeometry, crs: CRS) -> tuple[float, float, float, float]:
-    """Bounds of an area in a CRS: left, bottom, right, top."""
-    fine = shapely.segmentize(area, max((area.bounds[2] - area.bounds[0]) / 32, 1e-6))
-    fine = area if crs == CRS(f"EPSG:{_WGS84}") else _moved(fine, CRS(f"EPSG:{_WGS84}"), crs)
-    left, bottom, right, top = fine.bounds
+def bounds_on(grid: GeoBox, area: BaseGeometry) -> tuple[float, float, float, float] | None:
+    """Bounds of an area of interest around a grid, in its CRS: left, bottom, right, top; None if apart."""
+    assert grid.crs is not None  # noqa: S101  (a grid without CRS is none that items can tell)
+    part = part_near(area, cap_of(grid.extent.geom, grid.crs))
+    if part.is_empty:
+        return None
+    fine = shapely.segmentize(part, min(_EDGE, max((part.bounds[2] - part.bounds[0]) / 32, 1e-6)))
+    left, bottom, right, top = _moved(fine, CRS(f"EPSG:{_WGS84}"), grid.crs).bounds
     return left, bottom, right, top
 
 

@@ -222,7 +222,9 @@ class PairRule(Model):
 class LocalFiles(Model):
     """Files in a folder, or listed one by one, described without STAC."""
 
-    folder: str = Field(default=".", description="Folder, relative to this file.")
+    folder: str | None = Field(
+        default=None, description="Folder, relative to this file; by default it has to be given."
+    )
     files: Names = Field(
         default=(),
         description="Files in place of those that the pattern finds: paths, relative to the folder, or "
@@ -380,5 +382,9 @@ def _validated(fields: Mapping[str, Any], path: Path) -> Catalog:
         raise ConfigError(f"{str(path)!r} is not a valid catalog:\n{explain(error, Catalog)}") from error
     if found.local is None:
         return found
-    folder = (path.parent / Path(found.local.folder).expanduser()).resolve()
+    # A list of files has a place, too.
+    told = found.local.folder if not found.local.files else found.local.folder or "."
+    if told is None:
+        return found
+    folder = (path.parent / Path(told).expanduser()).resolve()
     return found.model_copy(update={"local": found.local.model_copy(update={"folder": str(folder)})})

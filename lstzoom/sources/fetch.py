@@ -16,12 +16,12 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
 
 from lstzoom.errors import InputError
 from lstzoom.sources.allowed import is_allowed
 from lstzoom.sources.catalog import Access
 from lstzoom.sources.redaction import plain
+from lstzoom.sources.repeating import repeating
 
 _MOST_STEPS: Final = 10
 _ANY: Final = ("http://any.example/", "https://any.example/")
@@ -63,10 +63,7 @@ def fetched(
     requests.RequestException
         If no answer can be had.
     """
-    again = Retry(
-        total=retries, backoff_factor=float(os.environ.get("GDAL_HTTP_RETRY_DELAY", "0.5")),
-        status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False,
-    )  # fmt: skip
+    again = repeating(retries, float(os.environ.get("GDAL_HTTP_RETRY_DELAY", "0.5")))
     token = os.environ.get(access.token_env or "", "")
     at = address
     with requests.Session() as session:

@@ -19,11 +19,12 @@ from pydantic.fields import FieldInfo
 
 from lstzoom.clusters import Cluster
 from lstzoom.config import MosaicConfig, SharpenConfig
-from lstzoom.errors import ConfigError
+from lstzoom.errors import ConfigError, InputError
 from lstzoom.sources.area import Area as AnyArea
 from lstzoom.sources.area import as_area
 from lstzoom.sources.catalog import Model, open_catalog
 from lstzoom.sources.loading import MaskOptions
+from lstzoom.sources.local import local_folder
 from lstzoom.sources.naming import explain
 from lstzoom.sources.search import chosen_bands
 from lstzoom.sources.times import as_interval
@@ -167,6 +168,9 @@ class RunOptions(Model):
         ge=5,
         description="Seconds after which a run that has gone silent loses the store to the next one.",
     )
+    report: bool = Field(
+        default=True, description="Write report.html into the store when a run ends; it can be made any time."
+    )
 
 
 class Job(Model):
@@ -280,6 +284,24 @@ def parse_job(fields: Mapping[str, Any], what: str = "the job") -> Job:
         return Job.model_validate(dict(fields))
     except ValidationError as error:
         raise ConfigError(f"{what!r} is not a valid job:\n{explain(error, Job)}") from error
+
+
+def require_files(job: Job) -> None:
+    """Refuse a job whose area, items or folder are not there; nothing is searched.
+
+    Raises
+    ------
+    InputError
+        If one of them is missing or cannot be read.
+    """
+    as_area(job.area.value)
+    if job.catalog.items is not None:
+        if not Path(job.catalog.items).exists():
+            raise InputError(f"there is no file {job.catalog.items!r} with the items of the job")
+        return
+    source = open_catalog(job.catalog.name)
+    if source.source.kind == "local":
+        local_folder(source, job.catalog.folder)
 
 
 def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol, TypedDict
+from typing import Any, Final, Protocol, TypedDict, Unpack
 
 import dask.array as da
 import numpy as np
@@ -35,7 +35,7 @@ from lstzoom.grid import GridPair, describe_grid, grid_of, resolve_grids
 from lstzoom.inputs import MIN_COARSE
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
 from lstzoom.product.encoding import Variable
-from lstzoom.sources.area import Area, bounds_in
+from lstzoom.sources.area import Area, bounds_on
 from lstzoom.sources.catalog import (
     Access,
     Catalog,
@@ -268,19 +268,25 @@ def load(
     return replace(loaded, unusable=found.unusable)
 
 
+class FindOptions(TypedDict, total=False):
+    """What `find` takes beside catalogue, area and time; as for `load`."""
+
+    endpoint: str | None
+    items: Items | None
+    folder: str | Path | None
+    bands: Sequence[str] | None
+    window_days: float | None
+    max_cloud: float | None
+    allow: Sequence[str] | None
+
+
 def find_pairs(
     catalog: str | Path | Catalog,
     area: Area | None = None,
     datetime: When | None = None,
     *,
-    endpoint: str | None = None,
-    items: Items | None = None,
-    folder: str | Path | None = None,
-    bands: Sequence[str] | None = None,
-    window_days: float | None = None,
-    max_cloud: float | None = None,
     min_coverage: float | None = None,
-    allow: Sequence[str] | None = None,
+    **options: Unpack[FindOptions],
 ) -> tuple[Found, Pairing]:
     """Search a source and pair all of it; arguments and errors as for `load`.
 
@@ -291,12 +297,8 @@ def find_pairs(
     pairing : Pairing
         At least one pair.
     """
-    source = open_catalog(catalog)
-    found = find(
-        source, area, datetime, endpoint=endpoint, items=items, folder=folder, bands=bands,
-        max_cloud=max_cloud, window_days=window_days, allow=allow,
-    )  # fmt: skip
-    rule = pair_rule(found, window_days=window_days, min_coverage=min_coverage)
+    found = find(catalog, area, datetime, **options)
+    rule = pair_rule(found, window_days=options.get("window_days"), min_coverage=min_coverage)
     return found, require_pairs(found, rule)
 
 
@@ -304,14 +306,7 @@ def find(
     catalog: str | Path | Catalog,
     area: Area | None = None,
     datetime: When | None = None,
-    *,
-    endpoint: str | None = None,
-    items: Items | None = None,
-    folder: str | Path | None = None,
-    bands: Sequence[str] | None = None,
-    max_cloud: float | None = None,
-    window_days: float | None = None,
-    allow: Sequence[str] | None = None,
+    **options: Unpack[FindOptions],
 ) -> Found:
     """Find candidates as `load` does, whose arguments these are: of items, of files, or of a search.
 
@@ -321,9 +316,11 @@ def find(
         If nothing is found, or what a search needs is not given.
     """
     source = open_catalog(catalog)
+    items, bands, allow = options.get("items"), options.get("bands"), options.get("allow")
+    max_cloud, endpoint = options.get("max_cloud"), options.get("endpoint")
     broken: dict[str, str] = {}
     if items is None and source.source.kind == "local":
-        items = local_items(source, folder, broken)
+        items = local_items(source, options.get("folder"), broken)
         # Files that tell no time are of any.
         datetime = datetime if tells_time(source) else None
     if items is not None:
@@ -337,8 +334,8 @@ def find(
             "load(..., (11.0, 48.0, 11.2, 48.1), '2023-06'), or pass items"
         )
     return search(
-        source, area, datetime,
-        endpoint=endpoint, bands=bands, max_cloud=max_cloud, window_days=window_days, allow=allow,
+        source, area, datetime, endpoint=endpoint, bands=bands, max_cloud=max_cloud,
+        window_days=options.get("window_days"), allow=allow,
     )  # fmt: skip
 
 
@@ -428,7 +425,11 @@ class _Member:
 
 @dataclass(frozen=True, slots=True)
 class _VnirPlan:
-    """Reflectance on the fine grid; of items that overlap, the first with a value counts."""
+    """Reflectance on the fine grid.
+
+    All bands of a pixel are of one item: where items overlap, of the first that has all bands there, else of
+    the one that has most.
+    """
 
     members: tuple[_Member, ...]
     grid: GeoBox
@@ -452,7 +453,8 @@ class _VnirPlan:
                 break
             values = np.stack([read(band, self.grid, window) for band in member.bands])
             values[:, ~_usable(member.masks, self.grid, window)] = np.nan
-            out = np.where(np.isnan(out), values, out)
+            better = np.isfinite(values).sum(axis=0) > np.isfinite(out).sum(axis=0)
+            out = np.where(better, values, out)
         return out
 
 
@@ -658,7 +660,10 @@ def _bounds(grid: GeoBox, area: BaseGeometry | None, vnir: Sequence[GeoBox]) -> 
     """Bounds to load, in the CRS of the grid: the area of interest, else what reflectance covers."""
     assert grid.crs is not None  # noqa: S101  (a grid without CRS is none that items can tell)
     if area is not None:
-        return bounds_in(area, grid.crs)
+        found = bounds_on(grid, area)
+        if found is None:
+            raise InputError(f"the area of interest does not meet the LST grid {describe_grid(grid)}")
+        return found
     # An edge between projections bends: some points on it.
     boxes = [one.extent.to_crs(grid.crs, resolution=abs(one.affine.a) * 256).boundingbox for one in vnir]
     return (

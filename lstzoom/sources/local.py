@@ -46,11 +46,12 @@ def local_items(
     Raises
     ------
     InputError
-        If the folder does not exist or holds no file of any layer, two files of an acquisition could be one
-        layer, or a time cannot be read.
+        If no folder is given, it does not exist or holds no file of any layer, two files of an acquisition
+        could be one layer, or a time cannot be read.
     """
     files = catalog.local or LocalFiles()
-    root, places = _places(files, folder)
+    root = local_folder(catalog, folder)
+    places = _places(root, files, folder)
     layers = list(_layers(catalog))
     groups: dict[str, list[str]] = {}
     times: dict[str, datetime] = {}
@@ -81,19 +82,37 @@ def local_items(
     return found
 
 
-def _places(files: LocalFiles, folder: str | Path | None) -> tuple[Path, list[str]]:
-    """Folder, and paths or addresses of all files that are looked at."""
-    root = Path(folder if folder is not None else files.folder).expanduser().resolve()
+def local_folder(catalog: Catalog, folder: str | Path | None = None) -> Path:
+    """Folder of the files of a catalog of the kind ``local``: the one given, else the catalog's own.
+
+    Raises
+    ------
+    InputError
+        If neither is told, or it does not exist.
+    """
+    given = folder if folder is not None or catalog.local is None else catalog.local.folder
+    if given is None:
+        raise InputError(
+            f"the catalogue {catalog.name!r} does not say where your files are: give their folder (folder=, "
+            "--folder, or catalog.folder in a job), or say it in a catalogue of your own (local.folder, "
+            "local.files)"
+        )
+    root = Path(given).expanduser().resolve()
     if not root.is_dir():
         raise InputError(f"there is no folder {str(root)!r}; give folder=, or local.folder in the catalogue")
+    return root
+
+
+def _places(root: Path, files: LocalFiles, folder: str | Path | None) -> list[str]:
+    """Paths or addresses of all files that are looked at."""
     if files.files and folder is None:
         listed = [one if is_remote(one) else str(root / Path(one).expanduser()) for one in files.files]
         absent = [one for one in listed if not is_remote(one) and not Path(one).is_file()]
         if absent:
             raise InputError(f"there is no file {absent[0]!r}, which local.files in the catalogue names")
-        return root, listed
+        return listed
     paths = sorted(path for path in root.glob(files.pattern) if path.is_file())
-    return root, [str(path) for path in paths if not _is_beside(path.name)]
+    return [str(path) for path in paths if not _is_beside(path.name)]
 
 
 def _is_beside(name: str) -> bool:

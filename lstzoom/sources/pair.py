@@ -13,7 +13,7 @@ from odc.geo.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
 from lstzoom.errors import InputError
-from lstzoom.sources.area import on_plane, plane_at
+from lstzoom.sources.area import Cap, area_on_plane, cap_of, on_plane, plane_at
 from lstzoom.sources.catalog import PairRule
 from lstzoom.sources.search import Candidate, Found, Unusable
 
@@ -103,8 +103,9 @@ def make_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
     rule = rule or found.catalog.pair
     pairs: list[Pair] = []
     unpaired: list[Unusable] = []
+    vnir = [(one, cap_of(one.footprint)) for one in found.vnir]
     for lst in found.lst:
-        best = _best(lst, found, rule)
+        best = _best(lst, vnir, found, rule)
         if isinstance(best, Pair):
             pairs.append(best)
         else:
@@ -142,18 +143,23 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
     raise InputError("\n".join(part for part in parts if part))
 
 
-def _best(lst: Candidate, found: Found, rule: PairRule) -> Pair | Unusable:
-    plane = plane_at(lst.footprint)
+def _best(
+    lst: Candidate, vnir: Sequence[tuple[Candidate, Cap]], found: Found, rule: PairRule
+) -> Pair | Unusable:
+    cap = cap_of(lst.footprint)
+    plane = plane_at(cap)
     area = on_plane(lst.footprint, plane)
     if found.area is not None:
-        area = area & on_plane(found.area, plane)
+        area = area & area_on_plane(found.area, plane, cap)
     if area.area <= 0:
         return Unusable(lst.item.id, "lst", "its footprint does not meet the area of interest")
-    near = [one for one in found.vnir if _days(lst, one) <= rule.window_days + _ROUNDING]
+    near = [one for one in vnir if _days(lst, one[0]) <= rule.window_days + _ROUNDING]
     if not near:
         return Unusable(lst.item.id, "lst", _no_neighbour(lst, found.vnir, rule))
+    # What is far away has no place on the plane.
+    here = [one for one, place in near if place.meets(cap)]
     pairs = [
-        pair for group in _passes(lst, near) if (pair := _pair(lst, group, area, plane, rule)) is not None
+        pair for group in _passes(lst, here) if (pair := _pair(lst, group, area, plane, rule)) is not None
     ]
     # Without an area of interest, what both cover is wanted, however little of the scene it is.
     least = rule.min_coverage - _ROUNDING if found.area is not None else 0.0

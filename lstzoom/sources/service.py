@@ -14,12 +14,12 @@ import requests
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
-from urllib3.util.retry import Retry
 
 from lstzoom.errors import InputError, LstzoomError
 from lstzoom.sources.area import parts_within_180, to_geojson
 from lstzoom.sources.catalog import Service
 from lstzoom.sources.redaction import redact
+from lstzoom.sources.repeating import repeating
 from lstzoom.sources.signing import keep_logs_clean
 from lstzoom.sources.times import Interval, to_stac
 
@@ -152,17 +152,13 @@ def _client(service: Service) -> pystac_client.Client:
     keep_logs_clean()
     headers = {name: os.environ[key] for name, key in service.headers_env.items() if os.environ.get(key)}
     host = urlsplit(service.url).netloc
-    again = Retry(
-        total=service.access.retries, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None, raise_on_status=False,
-    )  # fmt: skip
 
     def with_headers(request: requests.Request) -> requests.Request:
         if urlsplit(str(request.url)).netloc == host:
             request.headers = {**(request.headers or {}), **headers}
         return request
 
-    io = StacApiIO(max_retries=again)
+    io = StacApiIO(max_retries=repeating(service.access.retries))
     io.session.rebuild_auth = _without(headers, host, io.session)  # type: ignore[method-assign]
     # Opening sets time-out and modifier of the connection, and takes those away that it is not given.
     return pystac_client.Client.open(service.url, stac_io=io, timeout=_TIMEOUT, request_modifier=with_headers)

@@ -48,7 +48,11 @@ def lst(*how: Any, **more: Any) -> Change:
 
 
 def vnir(values: Callable[[NDArray[Any]], NDArray[Any]]) -> Change:
-    return lambda files: [rewrite(files[name], values) for name in BANDS]
+    def change(files: dict[str, Path]) -> None:
+        for name in BANDS:
+            rewrite(files[name], values)
+
+    return change
 
 
 def content(name: str, change: Callable[[bytes], bytes]) -> Change:

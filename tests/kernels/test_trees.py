@@ -431,10 +431,10 @@ def test_floats_compare_as_their_bits_do(one, other):
 
 
 def test_zeros_of_both_signs_are_the_same():
-    assert comparable(np.float32(-0.0)) == comparable(np.float32(0.0)) == 0
+    assert comparable(np.float32(-0.0)) == comparable(np.float32(0.0)) == 2**31
 
 
-@given(seeds, st.integers(2, 40), st.sampled_from([250, 256, 261, 520]))
+@given(seeds, st.integers(2, 40), st.sampled_from([1, 15, 17, 127, 128, 129, 261]))
 @settings(max_examples=20, deadline=None)
 def test_any_number_of_pixels_takes_the_same_way(seed, features, width):
     data = Data(seed, features=features)
@@ -445,6 +445,6 @@ def test_any_number_of_pixels_takes_the_same_way(seed, features, width):
 
 
 def test_more_features_than_a_node_can_name_are_refused():
-    rows = np.zeros((4, 4096), np.float32)
-    with pytest.raises(ConfigError, match="4096 features"):
+    rows = np.zeros((4, 513), np.float32)
+    with pytest.raises(ConfigError, match=r"513 features.*at most .* 512 features"):
         fit_forest(rows, single([1, 2, 3, 4]), np.ones(4, np.float32), everywhere(4), TreeSettings(1, 1, 1))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +115,75 @@ def test_an_area_in_a_file_is_named_in_full(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     done = run("job", "init", "--catalog", "landsat", "--area", "aoi.geojson", "--datetime", "2023")
     assert str(tmp_path / "aoi.geojson") in done.stdout
+
+
+def test_a_job_whose_files_are_not_there_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    base = ("job", "init", path, "--datetime", "2023")
+    square = ("--bbox", "11,48,11.2,48.1")
+    for arguments, reason in (
+        (
+            ("--catalog", "landsat", "--area", tmp_path / "absent.geojson"),
+            "there is no file '.*absent.geojson'",
+        ),
+        (
+            ("--catalog", "landsat", *square, "--items", tmp_path / "absent.json"),
+            "there is no file '.*absent.json'",
+        ),
+        (("--catalog", "local", *square), "'local' does not say where your files are: give their folder"),
+        (("--catalog", "local", *square, "--folder", tmp_path / "absent"), "there is no folder '.*absent'"),
+    ):
+        done = run(*base, *arguments)
+        assert done.exit_code == cli.BAD_INPUT
+        assert re.search(reason, done.stderr)
+        assert not path.exists()
+    (tmp_path / "aoi.geojson").write_text("{}")
+    assert run(*base, "--catalog", "landsat", "--area", tmp_path / "aoi.geojson").exit_code == cli.BAD_INPUT
+
+
+def test_a_job_keeps_what_was_tried_in_a_search(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    options = ("--bands", "red,nir", "--window-days", "1.5", "--max-cloud", "20", "--bbox", "11,48,11.2,48.1")
+    assert (
+        run("job", "init", path, "--catalog", "landsat-sentinel2", "--datetime", "2023", *options).exit_code
+        == 0
+    )
+    job = read_job(path)
+    assert (job.grid.bands, job.pair.window_days, job.pair.max_cloud) == (("red", "nir"), 1.5, 20)
+    folder = ("--folder", str(tmp_path), "--bbox", "11,48,11.2,48.1", "--overwrite")
+    assert run("job", "init", path, "--catalog", "local", "--datetime", "2023", *folder).exit_code == 0
+    assert read_job(path).catalog.folder == str(tmp_path)
+    assert run("job", "check", path).exit_code == 0
+    path.write_text(path.read_text().replace(str(tmp_path), str(tmp_path / "gone")))
+    assert "there is no folder" in run("job", "check", path).stderr
+
+
+def test_files_of_ones_own_need_a_folder() -> None:
+    done = run("catalog", "search", "local")
+    assert done.exit_code == cli.BAD_INPUT
+    assert "give their folder (folder=, --folder, or catalog.folder in a job)" in done.stderr
+
+
+def test_a_service_that_cannot_be_reached_is_told_once(tmp_path: Path) -> None:
+    """In one message; attempts are in our log, where it is wanted, and not in warnings of the client."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = (catalog_folder() / "landsat.toml").read_text()
+    text = text.replace("https://earth-search.aws.element84.com/v1", f"http://127.0.0.1:{port}/v1?key=s3cret")
+    text = text.replace("access = { requester_pays", "access = { retries = 2, requester_pays")
+    (tmp_path / "mine.toml").write_text(text)
+    asked = (
+        sys.executable, "-m", "lstzoom", "catalog", "search", str(tmp_path / "mine.toml"),
+        "--bbox", "11,48,12,49", "--datetime", "2023-06",
+    )  # fmt: skip
+    quiet, told = (
+        subprocess.run([*asked, *more], capture_output=True, text=True, check=False)
+        for more in ((), ("--verbose",))
+    )
+    assert quiet.returncode == told.returncode == cli.BAD_INPUT
+    assert quiet.stderr.startswith("lstzoom: the STAC API http://127.0.0.1")
+    assert len(quiet.stderr.splitlines()) == 1
+    assert "urllib3" not in told.stderr
+    assert told.stderr.count("asked again after") == 2
+    assert "s3cret" not in quiet.stderr + told.stderr

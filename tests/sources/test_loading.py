@@ -491,3 +491,104 @@ def test_the_demo_needs_no_items() -> None:
     assert pair.vnir.chunks is not None
     assert pair.vnir.band.values.tolist() == ["red", "nir"]
     assert pair.valid.values.all()
+
+
+@pytest.mark.parametrize(
+    "area", [(-180, -80, 180, 80), (-180, -90, 180, 90), (-170, 10, 190, 80), (-30, -70, 100, 70)]
+)
+def test_an_area_far_wider_than_the_scene_is_the_whole_scene(
+    archive: Archive, area: tuple[float, float, float, float]
+) -> None:
+    assert_same(pair_of(archive, area=area), pair_of(archive))
+
+
+def test_an_area_beside_the_files_is_an_error(archive: Archive) -> None:
+    """A footprint may promise more than the files hold."""
+    root = str(archive.folder)
+    thermal, optical = archive.landsat(root), archive.sentinel2(root)
+    for one in (thermal, optical):
+        one["geometry"] = {
+            "type": "Polygon",
+            "coordinates": [[[0, 40], [20, 40], [20, 60], [0, 60], [0, 40]]],
+        }
+    with pytest.raises(InputError, match="the area of interest does not meet the LST grid"):
+        load("landsat-sentinel2", (1, 41, 2, 42), items=items(thermal, optical))
+
+
+def test_a_grid_around_a_pole_is_cut_to_an_area(archive: Archive, tmp_path: Path) -> None:
+    """Polar stereographic; the area is a circle of latitude, whose corners in degrees are none there."""
+    coarse, fine = (box(-3000.0, 3000.0, p, (int(6000 / p),) * 2, "EPSG:3413") for p in (30.0, 10.0))
+    write_cog(tmp_path / "LC08_ST_B10.TIF", np.full(coarse.shape, 40000, np.uint16), coarse, nodata=0)
+    write_cog(tmp_path / "LC08_QA_PIXEL.TIF", np.full(coarse.shape, 64, np.uint16), coarse)
+    write_cog(tmp_path / "LC08_ST_QA.TIF", np.full(coarse.shape, 150, np.int16), coarse, nodata=-9999)
+    for key in ("green", "red", "nir", "swir16", "swir22"):
+        write_cog(tmp_path / f"S2_{key}.tif", np.full(fine.shape, 1000, np.uint16), fine, nodata=0)
+    write_cog(tmp_path / "S2_SCL.tif", np.full(fine.shape, 4, np.uint8), fine, nodata=0)
+    both = []
+    for item, grid in ((archive.landsat(str(tmp_path)), coarse), (archive.sentinel2(str(tmp_path)), fine)):
+        lat = 89.95
+        item["geometry"] = {
+            "type": "Polygon",
+            "coordinates": [[[-180, lat], [180, lat], [180, 90], [-180, 90], [-180, lat]]],
+        }
+        for one in item["assets"].values():
+            for name in ("proj:shape", "proj:transform"):
+                one.pop(name, None)
+        item["properties"] |= {
+            "proj:epsg": 3413, "proj:shape": list(grid.shape), "proj:transform": list(grid.affine)[:6]
+        }  # fmt: skip
+        both.append(item)
+    whole = load("landsat-sentinel2", items=items(*both))
+    assert whole.lst.shape == coarse.shape
+    # 0.02 degrees are about 2.2 km: the circle reaches so far from the pole in all directions.
+    part = load("landsat-sentinel2", (-180, 89.98, 180, 90), items=items(*both))
+    assert part.lst.shape == pytest.approx((2 * 2170 / 30, 2 * 2170 / 30), abs=4)
+    assert np.isfinite(part.vnir.values).all()
+
+
+def overlapping(archive: Archive, folder: Path) -> list[pystac.Item]:
+    """Two items of one pass over the same ground, each of one number, with gaps in single bands."""
+    fine = archive.scene.geobox
+    made = [archive.landsat(str(archive.folder))]
+    for number, name in ((1000, "S2A_a"), (3000, "S2A_b")):
+        there = folder / name
+        for key in ("green", "red", "nir"):
+            values = np.full(fine.shape, number, np.uint16)
+            if name == "S2A_a" and key == "red":
+                values[40:80, 60:90] = 0
+            if name == "S2A_a" and key == "nir":
+                values[70:100, 30:70] = 0
+            if name == "S2A_b" and key == "green":
+                values[90:120, 20:50] = 0
+            write_cog(there / f"S2_{key}.tif", values, fine, nodata=0)
+        classes = np.full(fine.zoom_out(2).shape, 4, np.uint8)
+        if name == "S2A_a":
+            classes[60:70, 60:70] = 9
+        write_cog(there / "S2_SCL.tif", classes, fine.zoom_out(2), nodata=0)
+        item = archive.sentinel2(str(there), name, s2__generation_time="2024" if name == "S2A_a" else "2023")
+        # Each has a strip of its own, so that both are taken.
+        west, south, east, north = item["bbox"]
+        strip = (east - west) / 10
+        west, east = (west, east - strip) if name == "S2A_a" else (west + strip, east)
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        item["geometry"] = {"type": "Polygon", "coordinates": [ring]}
+        made.append(item)
+    return items(*made)
+
+
+def test_a_pixel_is_of_one_acquisition_in_all_bands(archive: Archive, tmp_path: Path) -> None:
+    """Items that overlap fill each other pixel by pixel, never band by band."""
+    given = overlapping(archive, tmp_path)
+    found = load("landsat-sentinel2", items=given, bands=["green", "red", "nir"])
+    assert found.attrs["vnir_items"] == ["S2A_a", "S2A_b"]
+    vnir = found.vnir.values
+    mixed = (np.isclose(vnir, 0.1).any(axis=0)) & (np.isclose(vnir, 0.3).any(axis=0))
+    assert not mixed.any()
+    # Where either has all bands, the result has all bands.
+    whole = np.isfinite(vnir).all(axis=0)
+    assert whole[45, 65]
+    assert whole[65 * 2 - 1, 65 * 2 - 1]
+    # Where neither has, nothing is made up: the one of most bands, all of it of one item.
+    assert np.isfinite(vnir[:, 95, 35]).sum() == 2
+    chunked = load("landsat-sentinel2", items=given, bands=["green", "red", "nir"], chunks=17)
+    np.testing.assert_array_equal(chunked.vnir.values, vnir)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pystac
 import pytest
-from shapely.geometry import box
+from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from lstzoom.errors import InputError
@@ -109,11 +109,69 @@ def test_an_area_elsewhere_is_no_pair() -> None:
 def test_the_antimeridian_is_no_border() -> None:
     """One footprint in two parts, one as a ring that seems to go around the globe, an area beyond 180."""
     split = box(179.5, 10, 180, 11).union(box(-180, 10, -179.5, 11))
-    from shapely.geometry import Polygon
-
     around = Polygon([(179.4, 9.9), (-179.4, 9.9), (-179.4, 11.1), (179.4, 11.1)])
     lst = one("lst", "lst", place=split)
     pair = best(one("a", "vnir", place=around), lst=lst, area=box(179.9, 10.4, 180.1, 10.6))
     assert pair.coverage == pytest.approx(1, abs=1e-2)
     other = best(one("a", "vnir", place=split), lst=one("lst", "lst", place=around))
     assert other.coverage == pytest.approx(1 / 1.44, abs=0.01)
+
+
+WORLD = box(-180, -80, 180, 80)
+
+
+@pytest.mark.parametrize(
+    "area",
+    [WORLD, box(-180, -90, 180, 90), box(0, -80, 360, 80), box(-100, 0, 120, 60), box(11, -60, 11.1, 60)],
+)
+def test_an_area_of_any_width_takes_what_meets_it(area: BaseGeometry) -> None:
+    """Up to the whole globe, and over any number of zones and both hemispheres."""
+    assert best(one("a", "vnir"), area=area).coverage == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        box(-0.5, -0.5, 0.5, 0.5),
+        box(-180, -16, -179, -15),
+        box(178.6, 65, 179.8, 66),
+        box(179.5, 10, 180, 11).union(box(-180, 10, -179.5, 11)),
+        box(30, 79, 33, 79.9),
+        Polygon([(179, -70), (-178, -70), (-178, -69), (179, -69)]),
+    ],
+)
+def test_all_scenes_of_a_world_wide_search_pair_with_their_own_place(place: BaseGeometry) -> None:
+    """Each with the reflectance that lies there, and not with that at the other end of the globe."""
+    elsewhere = [one(f"{lon}/{lat}", "vnir", place=box(lon, lat, lon + 1, lat + 1)) for lon, lat in
+                 ((-0.5, 40), (90, 0), (-170, 0), (179, -1), (-1, -60))]  # fmt: skip
+    lst = (one("near", "lst", place=place), one("europe", "lst"))
+    vnir = (*elsewhere, one("there", "vnir", place=place), one("home", "vnir"))
+    pairing = make_pairs(Found(open_catalog("landsat-sentinel2"), "a test", lst, vnir, (), WORLD))
+    assert [(pair.lst.item.id, names(pair)) for pair in pairing.pairs] == [
+        ("near", ["there"]), ("europe", ["home"]),
+    ]  # fmt: skip
+    assert all(pair.coverage == pytest.approx(1, abs=1e-6) for pair in pairing.pairs)
+
+
+@pytest.mark.parametrize("south", [True, False])
+def test_a_pole_is_no_border(south: bool) -> None:  # noqa: FBT001
+    """A footprint around a pole, as a ring of it or cut along 180 degrees, and areas of many shapes."""
+
+    def at(*points: tuple[float, float]) -> Polygon:
+        return Polygon([(lon, -lat if south else lat) for lon, lat in points])
+
+    ring = at((0, 85), (60, 85), (120, 85), (180, 85), (-120, 85), (-60, 85))
+    cut = at((-180, 85), (180, 85), (180, 90), (-180, 90))
+    for lst in (ring, cut):
+        for area in (
+            at((-180, 60), (180, 60), (180, 90), (-180, 90)),
+            at((0, 70), (360, 70), (360, 90), (0, 90)),
+        ):
+            pair = best(one("a", "vnir", place=ring), lst=one("lst", "lst", place=lst), area=area)
+            assert pair.coverage == pytest.approx(1, abs=1e-3)
+        # Half of the cap: longitudes 0 to 180.
+        half = at((0, 80), (180, 80), (180, 90), (0, 90))
+        found_ = best(one("a", "vnir", place=half), lst=one("lst", "lst", place=lst), min_coverage=0.4)
+        assert found_.coverage == pytest.approx(0.5, abs=1e-3)
+    far = make_pairs(found(one("a", "vnir"), lst=one("lst", "lst", place=ring), area=PLACE))
+    assert far.unpaired[0].reason == "its footprint does not meet the area of interest"
