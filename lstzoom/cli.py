@@ -7,6 +7,7 @@ stderr.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import logging
 import os
@@ -325,6 +326,15 @@ class _Files:
         return self.reflectance.names
 
     @property
+    def lst_sha256(self) -> str | None:
+        """Of a file on a local disk; others would be fetched twice."""
+        path = Path(self.lst)
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
     def paths(self) -> list[str]:
         return [self.lst, *self.vnir]
 
@@ -622,6 +632,8 @@ def sharpen(
             conservation_box=conservation_box,
         )
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
+        if inputs.lst_sha256 is not None:
+            tags["LSTZOOM_LST_SHA256"] = inputs.lst_sha256
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
         others = [one for one in (mask, lst_uncertainty, model) if one]
         _require_other_than_inputs(targets, [*inputs.paths, *others])

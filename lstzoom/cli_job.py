@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -74,12 +75,14 @@ def _register_plan(app: typer.Typer, session: Session) -> None:
             from lstzoom.errors import InputError
             from lstzoom.jobs.overview import overview, overview_lines
             from lstzoom.jobs.plan import make_plan
+            from lstzoom.mosaics.after import planned
             from lstzoom.sources.job import read_job
 
             if picture is not None and not picture.absolute().parent.is_dir():
                 raise InputError(f"the folder of {str(picture)!r} does not exist; make it first")
             found = make_plan(read_job(file))
-            told = overview(found, into, sorted({2, 16, 128, *([workers] if workers else [])}))
+            counts = sorted({2, 16, 128, *([workers] if workers else [])})
+            told = overview(found, into, counts, planned(found))
             if picture is not None:
                 from lstzoom.jobs.picture import draw_plan
 
@@ -178,10 +181,11 @@ def _run(
     """Run, show, and end with the exit code of what happened."""
     from lstzoom.errors import InputError, LstzoomError, StoreBusyError
 
-    if on_finish is not None and not on_finish.absolute().parent.is_dir():
-        raise InputError(f"the folder of {str(on_finish)!r} does not exist; make it first")
+    for target in (on_finish, options.performance):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise InputError(f"the folder of {str(target)!r} does not exist; make it first")
     try:
-        summary = _summary_of(file, options, page=page, quiet=quiet)
+        summary, wanted = _summary_of(file, options, quiet=quiet)
     except LstzoomError as error:
         # Whoever waits for the file learns of jobs that never began, too.
         code = 5 if isinstance(error, StoreBusyError) else 3
@@ -190,7 +194,11 @@ def _run(
             typer.echo(f"lstzoom: {error}", err=True)
             raise typer.Exit(code) from error
         raise
+    # Before the page: whoever waits for the file shall not wait for pictures.
     _finish(on_finish, summary)
+    if wanted if page is None else page:
+        summary["report"] = _report(summary["store"])
+        _finish(on_finish, summary)
     if as_json:
         typer.echo(json.dumps(summary, ensure_ascii=False))
     if not quiet:
@@ -199,18 +207,19 @@ def _run(
     raise typer.Exit(summary["exit_code"])
 
 
-def _summary_of(file: Path, options: Options, *, page: bool | None, quiet: bool) -> dict[str, Any]:
+def _summary_of(file: Path, options: Options, *, quiet: bool) -> tuple[dict[str, Any], bool]:
+    """Run, and say how it ended and whether the job asks for a page of it."""
     from lstzoom.jobs.run import run_job
+    from lstzoom.mosaics.after import JobMosaic
     from lstzoom.sources.job import read_job
 
     job = read_job(file)
+    options = replace(options, finisher=JobMosaic.of(job))
     with _shown(quiet=quiet) as report:
         summary = run_job(
             job, options, report=report, say=lambda text: None if quiet else typer.echo(text, err=True)
         )
-    if job.run.report if page is None else page:
-        return summary | {"report": _report(summary["store"])}
-    return summary
+    return summary, job.run.report
 
 
 def _report(url: str) -> str | None:
@@ -243,7 +252,7 @@ def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
     for one in summary["failed"]:
         yield f"failed: {one['scene']} {one['what']}: {one['error']}"
     if summary["why"]:
-        yield f"stopped: {summary['why']}"
+        yield f"{summary['state']}: {summary['why']}"
     if summary["state"] == "nothing new":
         yield f"nothing new: all {tiles['all']} tiles of {scenes['all']} scenes are in {summary['store']}"
         return
@@ -252,9 +261,16 @@ def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
         f" ({size(summary['bytes'])}); {scenes['complete']} of {scenes['all']} scenes are complete in "
         f"{summary['store']}"
     )
+    for one in summary.get("mosaics", ()):
+        rows, columns = one["shape"]
+        before = f", {one['skipped']} as they were" if one["skipped"] else ""
+        yield (
+            f"{one['store']}: mosaic of {one['scenes']} scenes, {rows} x {columns} pixels, {one['tiles']} "
+            f"tiles made{before}"
+        )
     if summary.get("report"):
         yield f"report: {summary['report']}"
-    if summary["state"] == "failed":
+    if summary["state"] == "failed" and summary["failed"]:
         yield f"do again what failed with: lstzoom retry {file} --failed"
     elif summary["exit_code"]:
         there = tiles["before"] + tiles["done"]

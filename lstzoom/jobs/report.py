@@ -173,14 +173,14 @@ def make_page(store: Store) -> Page:
     )
 
 
-def report_bytes(store: Store) -> bytes:
-    """Make the HTML of a job's report; see `make_page`."""
-    return render(make_page(store)).encode()
-
-
 def write_into_store(store: Store) -> str:
     """Write the report into the store of the job itself, and return its address."""
-    store.write(layout.REPORT, report_bytes(store))
+    page = make_page(store)
+    if store.is_local:
+        # Not by way of the folder of what is being written: the run that has ended took it away.
+        write_page(page, store.root / layout.REPORT, overwrite=True)
+    else:
+        store.write(layout.REPORT, render(page).encode())
     return store.address(layout.REPORT)
 
 

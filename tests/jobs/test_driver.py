@@ -177,7 +177,8 @@ def test_results_that_cannot_be_made_anew_are_given_again(
 ) -> None:
     from distributed.scheduler import KilledWorker
 
-    gather, lost = client.gather, [KilledWorker("square", SimpleNamespace(address="gone"), 3)]
+    worker: Any = SimpleNamespace(address="gone")
+    gather, lost = client.gather, [KilledWorker("square", worker, 3)]
 
     def gather_or_lose(*given: Any, **settings: Any) -> Any:
         if lost:

@@ -21,7 +21,7 @@ from lstzoom.jobs.lease import leased
 from lstzoom.jobs.report import make_page, read_state, write_job_report
 from lstzoom.jobs.store import Store, as_json, store_at
 from tests import browser
-from tests.jobs.region import write_fields
+from tests.jobs.region import leftovers, write_fields
 from tests.s3_server import access
 
 pytestmark = pytest.mark.cluster
@@ -71,6 +71,7 @@ def test_a_run_ends_with_a_report_of_what_is_in_its_store(ran: tuple[Path, dict[
     out, summary = ran
     page = out / "report.html"
     assert summary["report"] == str(page)
+    assert leftovers(out) == []
     assert [set(one["states"]) for one in _tiles(page)["scenes"]] == [{"d"}, {"d"}]
     text = page.read_text()
     assert "24 of 24 done" in text
@@ -109,15 +110,17 @@ def test_a_run_without_a_report_writes_none(
 
 
 def test_a_page_that_cannot_be_made_does_not_end_the_run(
-    region: Path, ran: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    region: Path, ran: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sys
 
     # Python refuses to import what is None here, as if it were not installed.
     monkeypatch.setitem(sys.modules, "bokeh.palettes", None)
-    told = CliRunner().invoke(cli.app, ["run", str(region / "report.yaml"), "--json"])
+    command = ["run", str(region / "report.yaml"), "--json", "--on-finish", str(tmp_path / "end.json")]
+    told = CliRunner().invoke(cli.app, command)
     assert told.exit_code == cli.OK, told.stderr
     assert json.loads(told.stdout)["report"] is None
+    assert json.loads((tmp_path / "end.json").read_text()) == json.loads(told.stdout)
     assert "no report:" in told.stderr
     assert "lstzoom[report]" in told.stderr
 
@@ -172,6 +175,19 @@ def test_a_store_of_an_older_version_has_tables_and_no_map(interrupted: Store, t
     assert made.tiles is None
     assert made.map is None
     assert any(FIRST in row for table in made.tables for row in table.rows)
+
+
+def test_grids_of_two_systems_share_a_map_in_degrees(interrupted: Store, tmp_path: Path) -> None:
+    shutil.copytree(interrupted.root, tmp_path / "out")
+    places = json.loads((tmp_path / "out/places.json").read_text())
+    places["scenes"][SECOND] |= {"crs": "EPSG:32633", "cube": "elsewhere"}
+    places["scenes"][SECOND]["coarse_transform"][2] -= 440_000
+    (tmp_path / "out/places.json").write_text(json.dumps(places))
+    data = _tiles(write_job_report(store_at(str(tmp_path / "out")), tmp_path / "job.html"))
+    assert [one["group"] for one in data["scenes"]] == [0, 1]
+    for group in data["groups"]:
+        assert all(9 < x < 12 for edge in group["xs"] for x in edge)
+        assert all(48 < y < 50 for edge in group["ys"] for y in edge)
 
 
 def test_the_command_takes_a_job_its_store_or_a_bucket(
