@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from lstzoom.errors import InputError
 from lstzoom.sources import signing
-from lstzoom.sources.catalog import Access, Catalog, open_catalog
+from lstzoom.sources.catalog import Access, Catalog, Endpoint, open_catalog
 from lstzoom.sources.loading import LoadedPair, load
 from lstzoom.sources.redaction import plain, redact
 from lstzoom.sources.signing import gdal_options, gdal_path, sign
@@ -263,6 +263,43 @@ def test_s3_with_credentials_from_the_environment_and_requester_pays(
     np.testing.assert_array_equal(private.lst.values, pair_of(archive).lst.values)
 
 
+def test_two_stores_in_one_pair_each_with_its_own_keys(
+    archive: Archive, own_files: Files, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The LST at one service by the usual keys, reflectance at another by those of a profile."""
+    there = own_files.folder / "eodata"
+    there.mkdir()
+    for path in archive.folder.glob("S2_*.tif"):
+        (there / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "credentials").write_text(
+        "[copernicus]\naws_access_key_id = other\naws_secret_access_key = 0ther\n"
+    )
+    for name, value in {
+        "AWS_S3_ENDPOINT": bucket, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_ACCESS_KEY_ID": "usual", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_SESSION_TOKEN": "sess1on",
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    source = open_catalog("landsat-sentinel2")
+    service = source.endpoint("copernicus").vnir
+    assert service is not None
+    assert service.access.profile == "copernicus"
+    access = service.access.model_copy(update={"s3_endpoint": own_files.url})
+    far = source.model_copy(update={"endpoints": {"one": Endpoint(
+        lst=source.endpoint("copernicus").lst, vnir=service.model_copy(update={"access": access}),
+    )}})  # fmt: skip
+    optical = archive.sentinel2("s3://eodata")
+    optical["links"] = [{"rel": "self", "href": f"{service.url}/collections/sentinel-2-l2a/items/x"}]
+    pair = load(far, items=items(archive.landsat("s3://scenes/2023"), optical), bands=["red"])
+    np.testing.assert_array_equal(pair.vnir.values[0], pair_of(archive).vnir.sel(band="red").values)
+    signed = {one["authorization"].partition("/")[0] for one in own_files.headers}
+    assert signed == {"AWS4-HMAC-SHA256 Credential=other"}
+    assert not any("x-amz-security-token" in one for one in own_files.headers)
+    own_files.headers.clear()
+    np.testing.assert_array_equal(pair.lst.values, pair_of(archive).lst.values)
+    assert own_files.headers == []
+
+
 def test_s3_that_is_not_there_is_an_error(archive: Archive, s3: str) -> None:
     pair = remote_pair(archive, "s3://scenes/2024", anonymous=True, retries=0)
     with pytest.raises(InputError, match=r"s3.*2024/LC08_ST_B10\.TIF"):
@@ -287,7 +324,8 @@ def test_keys_of_tasks_do_not_change_with_tokens(archive: Archive, files: Files)
 def test_requester_pays_is_said_to_the_server(
     archive: Archive, own_files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket = own_files.folder / "scenes"
+    # GDAL remembers a bucket's service by its name: one that no other test has.
+    bucket = own_files.folder / "payers"
     bucket.mkdir()
     for path in archive.folder.glob("*.[tT][iI][fF]"):
         (bucket / path.name).write_bytes(path.read_bytes())
@@ -296,7 +334,7 @@ def test_requester_pays_is_said_to_the_server(
         "AWS_VIRTUAL_HOSTING": "NO", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "word",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    both = items(archive.landsat("s3://scenes"), archive.sentinel2("s3://scenes"))
+    both = items(archive.landsat("s3://payers"), archive.sentinel2("s3://payers"))
     # The item of Earth Search tells it, whatever the catalogue says.
     both[0].assets["lwir11"].extra_fields |= {"storage:requester_pays": True, "storage:region": "us-west-2"}
     pair = load(with_access(), items=both, bands=["red"])
