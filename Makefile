@@ -30,6 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 			"make setup PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: make apt" >&2; exit 1; }
+	@echo "installing pinned packages into $(VENV): two to five minutes, once, without a word"
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
 		--constraint constraints.txt --editable ".[dev,report,gateway,kubernetes,slurm]"
 	@touch $@
@@ -37,6 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 # Kernels are compiled once for their text; without this the first run would wait for it.
 KERNELS := $(VENV)/.kernels
 $(KERNELS): $(STAMP) $(wildcard lstzoom/kernels/*.py)
+	@echo "compiling kernels: half a minute, once"
 	$(BIN)/lstzoom warm
 	@touch $@
 
@@ -72,7 +74,7 @@ $(VENV)/.fuzz: $(STAMP)
 	@touch $@
 
 audit: .venv-audit/.installed ## look pinned dependencies up among known vulnerabilities (needs pypi.org)
-	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+	@.venv-audit/bin/python tools/audit.py constraints.txt
 
 sbom: $(STAMP) .venv-audit/.installed ## list what is installed, with versions and licences: build/sbom.json (CycloneDX)
 	@mkdir -p build
@@ -121,6 +123,7 @@ pydms: .venv-pydms/.installed ## make .venv-pydms with pyDMS (another sharpener)
 
 notebooks: $(KERNELS) $(VENV)/.notebooks ## run every notebook from start to end; warnings are failures
 	$(BIN)/python tools/notebooks.py build/notebooks $(NOTEBOOKS)
+	$(BIN)/python -m pytest -q tests/test_xarray_habits.py
 
 $(VENV)/.notebooks: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet \

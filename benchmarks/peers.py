@@ -37,8 +37,9 @@ def pydms(
         place = Path(folder)
         _write(place / "vnir.tif", vnir, fine_grid)
         _write(place / "lst.tif", coarse[None], fine_grid.zoom_out(ratio))
-        script = Path(__file__).with_name("run_pydms.py").absolute()
-        command: list[str | Path] = [PYDMS.absolute(), script, "vnir.tif", "lst.tif", "out.npy"]
+        script = Path(__file__).with_name("pydms_run.py").absolute()
+        files = ["lst.tif", "out.tif", "vnir.tif"]
+        command: list[str | Path] = [PYDMS.absolute(), script, "--no-leaf-regression", *files]
         try:
             done = subprocess.run(  # noqa: S603  (as above)
                 command, cwd=place, capture_output=True, text=True, timeout=limit, check=False
@@ -47,7 +48,8 @@ def pydms(
             return None
         if done.returncode:
             raise RuntimeError(f"pyDMS failed: {done.stderr.strip()[-500:]}")
-        result: NDArray[np.float32] = np.load(place / "out.npy")
+        with rasterio.open(place / "out.tif") as file:
+            result: NDArray[np.float32] = file.read(1).astype(np.float32)
         return result
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from benchmarks.measure import record
-from lstzoom.clusters import Cluster, connect
+from lstzoom.clusters import Cluster, connect, worker_environment
 from lstzoom.jobs.driver import Outcome, Tally, drive
 
 _POINTS = 10
@@ -155,9 +155,9 @@ def measure(count: int, workers: int, in_flight: int | None) -> Run:
     """Drive tiles without work through a scheduler and workers in processes of their own."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        scheduler, address = stack.enter_context(_scheduler(folder))
+        scheduler, address = stack.enter_context(scheduler_process(folder))
         for number in range(workers):
-            stack.enter_context(_worker(address, folder, number))
+            stack.enter_context(worker_process(address, folder, number))
         client = stack.enter_context(connect(Cluster(kind="address", address=address, workers=workers)))
         computing = sorted(client.run(os.getpid).values())
         names = {f"worker {number}": psutil.Process(pid) for number, pid in enumerate(computing)}
@@ -170,7 +170,8 @@ def measure(count: int, workers: int, in_flight: int | None) -> Run:
         return Run(tally, {name: value - before[name] for name, value in watch.cpu().items()}, watch)
 
 
-def _scheduler(folder: Path) -> Any:  # noqa: ANN401
+def scheduler_process(folder: Path) -> Any:  # noqa: ANN401
+    """Start a scheduler; a context manager of its process and its address."""
     return _started(folder, ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"])
 
 
@@ -186,15 +187,20 @@ def _started(folder: Path, options: list[str]) -> Iterator[tuple[subprocess.Pope
         yield process, json.loads(found.read_text())["address"]
 
 
-def _worker(address: str, folder: Path, number: int) -> Any:  # noqa: ANN401
+def worker_process(address: str, folder: Path, number: int, *further: str) -> Any:  # noqa: ANN401
+    """Start a worker and its nanny; a context manager of their process."""
     options = ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", "--local-directory", str(folder)]
-    return _process(["worker", address, "--name", str(number), *options])
+    return _process(["worker", address, "--name", str(number), *options, *further])
 
 
 @contextmanager
 def _process(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(  # noqa: S603  (our own arguments)
-        [sys.executable, "-m", "dask", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "dask", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # As a job sets its own workers up.
+        env={**os.environ, **worker_environment(Cluster())},
     )
     try:
         yield process

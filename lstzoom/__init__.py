@@ -1,6 +1,24 @@
 """Sharpens 30 m land surface temperature to 10 m with visible and near-infrared reflectance.
 
-Importing this package is cheap: the names below are loaded from their modules when first used.
+================================  =====================================================================
+To sharpen                        `sharpen`, `SharpenConfig`
+To find and load pairs            `load`
+To train once and apply often     `fit`, `SceneModel`, `load_model`
+To check the registration         `measure_shift`
+To merge many results             `mosaic`
+What is raised                    `LstzoomError`, and its kinds: `InputError` (`ConfigError`, `EncodingError`,
+                                  `EmptySampleError`, `GridMismatchError`, `UnitsError`), `JobError`
+                                  (`JobChangedError`, `StoreBusyError`), `StoreError` (`StoreFullError`),
+                                  `ClusterError`, `MissingExtraError`
+================================  =====================================================================
+
+Beside these, the modules that docs/reference.md names are public: `lstzoom.report`, `lstzoom.validate`,
+`lstzoom.timeseries`, `lstzoom.product`, `lstzoom.cube`, `lstzoom.clusters`, `lstzoom.custom`,
+`lstzoom.simulate`. Public names change with a note in the changelog; before 1.0 a break raises the minor
+version, after it the major one, and is told by a `DeprecationWarning` for one minor version before.
+Everything else may change at any time.
+
+Importing this package is cheap: names are loaded from their modules when first used.
 """
 
 from __future__ import annotations
@@ -15,8 +33,13 @@ from lstzoom.errors import (
     EncodingError,
     GridMismatchError,
     InputError,
+    JobChangedError,
+    JobError,
     LstzoomError,
     MissingExtraError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
     UnitsError,
 )
 
@@ -50,10 +73,15 @@ __all__ = [
     "EncodingError",
     "GridMismatchError",
     "InputError",
+    "JobChangedError",
+    "JobError",
     "LstzoomError",
     "MissingExtraError",
     "SceneModel",
     "SharpenConfig",
+    "StoreBusyError",
+    "StoreError",
+    "StoreFullError",
     "UnitsError",
     "__version__",
     "fit",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,13 @@ class Moments:
         self.total += float(known.sum())
         self.squares += float((known**2).sum())
 
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """Sum up moments, correctly rounded, so that their order does not matter."""
+        every = list(parts)
+        total, squares = (math.fsum(getattr(one, name) for one in every) for name in ("total", "squares"))
+        return cls(sum(one.count for one in every), total, squares)
+
     def attributes(self, name: str) -> dict[str, float]:
         """Tell ``lstzoom_<name>_bias`` and ``_rmse`` in kelvin; nothing of no values."""
         if not self.count:
@@ -129,6 +136,24 @@ class Moments:
             f"lstzoom_{name}_bias": round(self.total / self.count, 4),
             f"lstzoom_{name}_rmse": round(math.sqrt(self.squares / self.count), 4),
         }
+
+
+def on_coarse_cells(residual: NDArray[np.float32], ratio: int) -> NDArray[np.float32]:
+    """Take the one value of every coarse pixel, which its known fine pixels share.
+
+    Parameters
+    ----------
+    residual
+        float32, shape (h * ratio, w * ratio), kelvin; NaN where there is none.
+    ratio
+        Fine pixels per coarse pixel.
+
+    Returns
+    -------
+    ndarray of float32, shape (h, w)
+    """
+    rows, columns = (side // ratio for side in residual.shape)
+    return np.fmax.reduce(np.fmax.reduce(residual.reshape(rows, ratio, columns, ratio), axis=3), axis=1)
 
 
 def coarser_bands(scene: SceneArrays) -> dict[str, float]:

@@ -7,6 +7,7 @@ stderr.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import logging
 import os
@@ -209,13 +210,14 @@ def _fail(message: str, code: int, *, debug: bool) -> None:
 @contextmanager
 def _progress(what: str, *, quiet: bool) -> Iterator[Progress]:
     """Show a bar on a terminal, and a line for every tenth elsewhere; hear interrupts at every step."""
+    if quiet:
+        yield lambda _done, _total: check()
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    if quiet:
-        yield lambda _done, _total: check()
-    elif console.is_terminal:
+    if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=None)
@@ -322,6 +324,15 @@ class _Files:
     @property
     def bands(self) -> tuple[str, ...]:
         return self.reflectance.names
+
+    @property
+    def lst_sha256(self) -> str | None:
+        """Of a file on a local disk; others would be fetched twice."""
+        path = Path(self.lst)
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @property
     def paths(self) -> list[str]:
@@ -621,6 +632,8 @@ def sharpen(
             conservation_box=conservation_box,
         )
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
+        if inputs.lst_sha256 is not None:
+            tags["LSTZOOM_LST_SHA256"] = inputs.lst_sha256
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
         others = [one for one in (mask, lst_uncertainty, model) if one]
         _require_other_than_inputs(targets, [*inputs.paths, *others])

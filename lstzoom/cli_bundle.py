@@ -38,6 +38,17 @@ class BundleInputs:
         return self.bundle.lst.source.path
 
     @property
+    def lst_sha256(self) -> str | None:
+        """Hash of the file of the temperature, for tags; None if it is too large to be read whole."""
+        from lstzoom.errors import InputError
+        from lstzoom.product.containers import open_container, sha256_of
+
+        try:
+            return sha256_of(open_container(self.bundle.location), self.bundle.files["lst"])
+        except InputError:
+            return None
+
+    @property
     def vnir(self) -> list[str]:
         """Reflectance, for tags."""
         return [band.source.path for band in self.bundle.choose(self.bands)]
@@ -182,7 +193,7 @@ def register_product(app: typer.Typer, session: Session) -> None:
         *,
         output: Annotated[
             Path,
-            typer.Option("--output", "-o", help="Existing folder that the folder of the product goes to."),
+            typer.Option("--output", "-o", help="Folder that the folder of the product goes to."),
         ],
         qa: Annotated[str | None, typer.Option(metavar="FILE", help="COG of the flags, of --qa.")] = None,
         uncertainty: Annotated[

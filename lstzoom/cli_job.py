@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,6 +31,14 @@ OnFinish = Annotated[
 ]
 Performance = Annotated[
     Path | None, typer.Option("--performance-report", metavar="FILE", help="Write dask's report (HTML).")
+]
+
+
+Page = Annotated[
+    bool | None,
+    typer.Option(
+        "--report/--no-report", help="Write report.html into the store at the end; default: as the job says."
+    ),
 ]
 
 
@@ -66,12 +75,14 @@ def _register_plan(app: typer.Typer, session: Session) -> None:
             from lstzoom.errors import InputError
             from lstzoom.jobs.overview import overview, overview_lines
             from lstzoom.jobs.plan import make_plan
+            from lstzoom.mosaics.after import planned
             from lstzoom.sources.job import read_job
 
             if picture is not None and not picture.absolute().parent.is_dir():
                 raise InputError(f"the folder of {str(picture)!r} does not exist; make it first")
             found = make_plan(read_job(file))
-            told = overview(found, into, sorted({2, 16, 128, *([workers] if workers else [])}))
+            counts = sorted({2, 16, 128, *([workers] if workers else [])})
+            told = overview(found, into, counts, planned(found))
             if picture is not None:
                 from lstzoom.jobs.picture import draw_plan
 
@@ -126,6 +137,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         ] = None,
         on_finish: OnFinish = None,
         performance: Performance = None,
+        page: Page = None,
         as_json: AsJson = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
@@ -136,7 +148,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
             from lstzoom.jobs.state import Options
 
             options = Options(into=into, since_last=since is not None, performance=performance)
-            _run(file, options, on_finish, as_json=as_json, quiet=quiet)
+            _run(file, options, on_finish, page=page, as_json=as_json, quiet=quiet)
 
     @app.command(epilog=epilog("lstzoom retry job.yaml --failed", codes=JOB_EXIT_CODES))
     def retry(
@@ -147,6 +159,7 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         ] = False,
         into: Into = None,
         on_finish: OnFinish = None,
+        page: Page = None,
         as_json: AsJson = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
@@ -158,17 +171,21 @@ def _register_run(app: typer.Typer, session: Session) -> None:
         with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.jobs.state import Options
 
-            _run(file, Options(into=into, only_failed=True), on_finish, as_json=as_json, quiet=quiet)
+            options = Options(into=into, only_failed=True)
+            _run(file, options, on_finish, page=page, as_json=as_json, quiet=quiet)
 
 
-def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool, quiet: bool) -> None:
+def _run(
+    file: Path, options: Options, on_finish: Path | None, *, page: bool | None, as_json: bool, quiet: bool
+) -> None:
     """Run, show, and end with the exit code of what happened."""
     from lstzoom.errors import InputError, LstzoomError, StoreBusyError
 
-    if on_finish is not None and not on_finish.absolute().parent.is_dir():
-        raise InputError(f"the folder of {str(on_finish)!r} does not exist; make it first")
+    for target in (on_finish, options.performance):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise InputError(f"the folder of {str(target)!r} does not exist; make it first")
     try:
-        summary = _summary_of(file, options, quiet=quiet)
+        summary, wanted = _summary_of(file, options, quiet=quiet)
     except LstzoomError as error:
         # Whoever waits for the file learns of jobs that never began, too.
         code = 5 if isinstance(error, StoreBusyError) else 3
@@ -177,7 +194,11 @@ def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool,
             typer.echo(f"lstzoom: {error}", err=True)
             raise typer.Exit(code) from error
         raise
+    # Before the page: whoever waits for the file shall not wait for pictures.
     _finish(on_finish, summary)
+    if wanted if page is None else page:
+        summary["report"] = _report(summary["store"])
+        _finish(on_finish, summary)
     if as_json:
         typer.echo(json.dumps(summary, ensure_ascii=False))
     if not quiet:
@@ -186,15 +207,33 @@ def _run(file: Path, options: Options, on_finish: Path | None, *, as_json: bool,
     raise typer.Exit(summary["exit_code"])
 
 
-def _summary_of(file: Path, options: Options, *, quiet: bool) -> dict[str, Any]:
+def _summary_of(file: Path, options: Options, *, quiet: bool) -> tuple[dict[str, Any], bool]:
+    """Run, and say how it ended and whether the job asks for a page of it."""
     from lstzoom.jobs.run import run_job
+    from lstzoom.mosaics.after import JobMosaic
     from lstzoom.sources.job import read_job
 
     job = read_job(file)
+    options = replace(options, finisher=JobMosaic.of(job))
     with _shown(quiet=quiet) as report:
-        return run_job(
+        summary = run_job(
             job, options, report=report, say=lambda text: None if quiet else typer.echo(text, err=True)
         )
+    return summary, job.run.report
+
+
+def _report(url: str) -> str | None:
+    """Write the page of a run that has ended; without one the run is what it is."""
+    from lstzoom.jobs.report import write_into_store
+    from lstzoom.jobs.store import store_at
+
+    try:
+        return write_into_store(store_at(url))
+    except KeyboardInterrupt:
+        typer.echo("no report: interrupted; make it with `lstzoom report JOB`", err=True)
+    except Exception as error:  # noqa: BLE001  (results are there: nothing about a page may end the run)
+        typer.echo(f"no report: {error}", err=True)
+    return None
 
 
 def _finish(target: Path | None, summary: dict[str, Any]) -> None:
@@ -213,7 +252,7 @@ def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
     for one in summary["failed"]:
         yield f"failed: {one['scene']} {one['what']}: {one['error']}"
     if summary["why"]:
-        yield f"stopped: {summary['why']}"
+        yield f"{summary['state']}: {summary['why']}"
     if summary["state"] == "nothing new":
         yield f"nothing new: all {tiles['all']} tiles of {scenes['all']} scenes are in {summary['store']}"
         return
@@ -222,7 +261,16 @@ def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
         f" ({size(summary['bytes'])}); {scenes['complete']} of {scenes['all']} scenes are complete in "
         f"{summary['store']}"
     )
-    if summary["state"] == "failed":
+    for one in summary.get("mosaics", ()):
+        rows, columns = one["shape"]
+        before = f", {one['skipped']} as they were" if one["skipped"] else ""
+        yield (
+            f"{one['store']}: mosaic of {one['scenes']} scenes, {rows} x {columns} pixels, {one['tiles']} "
+            f"tiles made{before}"
+        )
+    if summary.get("report"):
+        yield f"report: {summary['report']}"
+    if summary["state"] == "failed" and summary["failed"]:
         yield f"do again what failed with: lstzoom retry {file} --failed"
     elif summary["exit_code"]:
         there = tiles["before"] + tiles["done"]

@@ -131,7 +131,8 @@ def register(app: typer.Typer, session: Session, progress: Callable[..., Any]) -
 
             with _told(), progress("mosaic", quiet=quiet) as show:
                 made = make.mosaic(
-                    asked.results, asked.output, config=config, area=where, cog=cog, items=items,
+                    asked.results, asked.output, config=config, area=where, cog=cog or asked.cog,
+                    items=items and asked.items,
                     encoding=asked.encoding, cluster=asked.cluster(workers, scheduler), overwrite=overwrite,
                     progress=show,
                 )  # fmt: skip
@@ -162,13 +163,13 @@ class _Asked:
     def of(cls, results: list[str], output: str | None, encoding: str | None) -> _Asked:
         if len(results) != 1 or not results[0].endswith((".yaml", ".yml")):
             return cls(results, output, encoding or "uint16", None)
+        from lstzoom.mosaics.after import default_output
         from lstzoom.sources.job import read_job
 
         job = read_job(results[0])
         folder = job.outputs.folder
-        return cls(
-            [folder], output or f"{folder.rstrip('/')}/mosaic.zarr", encoding or job.outputs.encoding, job
-        )
+        target = output or job.mosaic.output or default_output(folder)
+        return cls([folder], target, encoding or job.outputs.encoding, job)
 
     @property
     def output(self) -> str:
@@ -179,11 +180,21 @@ class _Asked:
             )
         return self.target
 
+    @property
+    def cog(self) -> str | None:
+        """COG that a job asks for."""
+        return None if self.job is None else self.job.mosaic.cog
+
+    @property
+    def items(self) -> bool:
+        """Whether a job asks for items."""
+        return self.job is None or self.job.mosaic.items
+
     def config(self, **given: Any) -> MosaicConfig:
         """Take the settings of the job, and in their place what is given."""
         from lstzoom.mosaics import make
 
-        before = {} if self.job is None else self.job.mosaic.model_dump()
+        before = {} if self.job is None else self.job.mosaic.config.model_dump()
         return make.settings(**before | {name: value for name, value in given.items() if value is not None})
 
     def cluster(self, workers: int | None, scheduler: str | None) -> Cluster | None:

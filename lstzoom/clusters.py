@@ -34,11 +34,21 @@ Kind = Literal["local", "address", "gateway", "kubernetes", "slurm"]
 # Dask looks at what workers are doing a hundred times a second and keeps a quarter of an hour of it, which
 # looks like a leak and costs what it costs.
 _PROFILE: Final = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"
+# Each event loop is woken fifty times a second to see that it turns, each nanny asks ten times for the memory
+# of its worker: of a machine where a tile takes seconds, that is most of what scheduler and client cost.
+_LOOKS: Final = {
+    "distributed.admin.tick.interval": "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL",
+    "distributed.admin.system-monitor.interval": "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL",
+    "distributed.worker.memory.monitor-interval": "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL",
+}
 _WORKER_ENV: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
     _PROFILE: "False",
+    **dict(zip(_LOOKS.values(), ("500ms", "2s", "500ms"), strict=True)),
 }
+# Without an address dask takes one port for all schedulers of a machine.
+_NO_DASHBOARD: Final = "127.0.0.1:0"
 _LEAST_MEMORY: Final = 2 << 30
 """Bytes below which a worker is not started on its own: libraries, a model, a tile and its halo."""
 _FOREIGN: Final = ("address", "gateway")
@@ -352,8 +362,9 @@ def _local(settings: Cluster) -> Iterator[Any]:
     from distributed import LocalCluster  # noqa: PLC0415  (slow to import)
 
     workers, memory = local_size(settings)
+    environment = worker_environment(settings)
     # Settings of this process overrule the environment of processes that it starts.
-    profile = _environment(settings)[_PROFILE].lower() in {"true", "1"}
+    profile = environment[_PROFILE].lower() in {"true", "1"}
 
     def start() -> Any:  # noqa: ANN401
         return LocalCluster(
@@ -361,15 +372,33 @@ def _local(settings: Cluster) -> Iterator[Any]:
             threads_per_worker=settings.threads or 1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=settings.dashboard or None,
+            dashboard_address=settings.dashboard or _NO_DASHBOARD,
+            scheduler_kwargs={"dashboard": bool(settings.dashboard)},
             memory_limit=memory,
             silence_logs=logging.ERROR,
-            env=_environment(settings),
-            config={"distributed.worker.profile.enabled": profile},
+            env=environment,
+            config={"distributed.worker.profile.enabled": profile, **_seldom(environment)},
         )
 
-    with _started(start, settings, processes=True) as client:
+    with _calm(environment), _started(start, settings, processes=True) as client:
         yield client
+
+
+@contextmanager
+def _calm(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have scheduler, nannies and client of this process look at themselves seldom, too."""
+    import dask  # noqa: PLC0415  (slow to import)
+
+    with dask.config.set(_seldom(environment)):
+        yield
+
+
+def _seldom(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: environment[variable]
+        for name, variable in _LOOKS.items()
+        if variable not in os.environ and variable in environment
+    }
 
 
 @contextmanager
@@ -477,7 +506,7 @@ def kubernetes_manifest(settings: Cluster) -> dict[str, Any]:
         image=given.image,
         n_workers=settings.adaptive.minimum if settings.adaptive is not None else settings.workers,
         resources=resources,
-        env=_environment(settings),
+        env=worker_environment(settings),
         worker_command=command,
         idle_timeout=given.idle_timeout,
     )
@@ -597,7 +626,7 @@ def slurm_arguments(settings: Cluster) -> dict[str, Any]:
     given = settings.section
     assert isinstance(given, Slurm)  # noqa: S101  (the kind says so)
     threads, memory = settings.threads or 1, settings.worker_bytes or _MEMORY_IN_JOBS
-    exported = [f"export {key}={shlex.quote(value)}" for key, value in _environment(settings).items()]
+    exported = [f"export {key}={shlex.quote(value)}" for key, value in worker_environment(settings).items()]
     prologue = (
         dask.config.get("jobqueue.slurm.job-script-prologue", [])
         if given.prologue is None
@@ -618,7 +647,7 @@ def slurm_arguments(settings: Cluster) -> dict[str, Any]:
         "job_script_prologue": [*exported, *prologue],
         "job_extra_directives": None if given.directives is None else [*given.directives],
         "worker_extra_args": _lifetime(given.walltime),
-        "scheduler_options": {"dashboard_address": settings.dashboard or None},
+        "scheduler_options": {"dashboard_address": settings.dashboard or _NO_DASHBOARD},
     }
 
 
@@ -631,7 +660,8 @@ def _lifetime(walltime: str) -> list[str]:
     return ["--lifetime", f"{whole - left - apart}s", "--lifetime-stagger", f"{apart}s"]
 
 
-def _environment(settings: Cluster) -> dict[str, str]:
+def worker_environment(settings: Cluster) -> dict[str, str]:
+    """Environment variables of workers that are started here: what suits blocks, and what a job says."""
     ours = _WORKER_ENV | {"GDAL_CACHEMAX": GDAL_CACHE_MB}
     # What is set here already was set on purpose.
     return {name: os.environ.get(name, value) for name, value in ours.items()} | settings.environment

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Commands, jobs and functions choose the encoding, and each calls it the same.
+_REMEDY: Final = (
+    "choose the encoding float32 (--encoding float32, outputs.encoding of a job, encoding=FLOAT32 in Python)"
+)
 RADIANCE: Final = "RADIANCE"
 """Overviews that average temperature as a radiometer does."""
 
@@ -119,13 +123,13 @@ class Encoding:
         if not outside.any():
             return (
                 f"{int(missing.sum())} pixels are missing, and the encoding {self.name!r} has no "
-                "nodata value; use --encoding float32"
+                "nodata value; give every pixel a number, as flags have"
             )
         low, high = self.limits
         bad = block[outside]
         return (
             f"{bad.size} values do not fit the encoding {self.name!r}, which holds {low:g} to "
-            f"{high:g}: they run from {bad.min():.6g} to {bad.max():.6g}; use --encoding float32"
+            f"{high:g}: they run from {bad.min():.6g} to {bad.max():.6g}; {_REMEDY}"
         )
 
 

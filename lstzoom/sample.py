@@ -105,7 +105,9 @@ class Sample:
 def _smallest(rows: Rows, *, size: int, per_stratum: int) -> Rows:
     """Rows with the smallest keys, over all and in each stratum, in ascending order of the key."""
     # Places are sorted, not rows: those are long, and only the ones that are kept are worth a copy.
-    by_key = np.lexsort((rows.stratum, rows.key))
+    by_key = np.argsort(rows.key)
+    if (np.diff(rows.key[by_key]) == 0).any():
+        by_key = np.lexsort((rows.stratum, rows.key))
     stratum = rows.stratum[by_key]
     keep = np.zeros(len(rows), np.bool_)
     keep[:size] = True

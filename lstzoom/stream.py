@@ -27,6 +27,7 @@ from lstzoom.account import (
     Moments,
     band_attributes,
     model_attributes,
+    on_coarse_cells,
     on_coarse_grid,
     require_uncertainty,
     summarise,
@@ -429,12 +430,6 @@ def _computed_layers(config: SharpenConfig) -> tuple[str, ...]:
     return (*_layers(config), "residual")
 
 
-def _on_coarse_cells(residual: NDArray[np.float32], ratio: int) -> NDArray[np.float32]:
-    """Take the one value of every coarse pixel, which its known fine pixels share."""
-    rows, columns = (side // ratio for side in residual.shape)
-    return np.fmax.reduce(np.fmax.reduce(residual.reshape(rows, ratio, columns, ratio), axis=3), axis=1)
-
-
 def _input_uncertainty(
     given: xr.DataArray | None, targets: Targets, scene: SceneArrays, config: SharpenConfig
 ) -> Any:  # noqa: ANN401  (a numpy or dask array, or None)
@@ -576,7 +571,7 @@ def _block(work: _Work, block: Block) -> dict[str, NDArray[Any]]:
     result: dict[str, NDArray[Any]] = run_block(
         work.function, s.vnir, s.lst, s.usable, work.model, block, s.grids.ratio
     )
-    return result | {"residual": _on_coarse_cells(result["residual"], s.grids.ratio)}
+    return result | {"residual": on_coarse_cells(result["residual"], s.grids.ratio)}
 
 
 def _across(scene: SceneArrays, chunk: int, halo: int) -> int:
@@ -600,7 +595,7 @@ def _of_graphs(
     done = _in_turn(tasks, threads) if client is None else graphs_on_cluster(tasks, client)
     found = ((window, {name: block[name].values for name in names}) for window, block in done)
     return len(tasks), (
-        (window, layers | {"residual": _on_coarse_cells(layers["residual"], ratio)})
+        (window, layers | {"residual": on_coarse_cells(layers["residual"], ratio)})
         for window, layers in found
     )
 

@@ -37,7 +37,7 @@ from lstzoom.kernels.rows import (
     pair_sums,
 )
 from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
-from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_errors
+from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_errors, unlearned
 from lstzoom.registration import align, measure_scene, tell
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
 from lstzoom.types import YX
@@ -416,7 +416,11 @@ def _look(
     """Sum up over one patch what the survey needs."""
     bands, lst = mask_block(bands, lst, usable, ratio)
     coarse = aggregate_block(bands, lst, ratio, cv_threshold=cv_threshold)
-    return pair_sums(coarse, core), footprint.agreement(bands, lst, core, ratio)
+    # What lies beyond the reach of the blur is of no account, and would only be blurred.
+    near, inside = grown(*core, footprint.REACH + 1, lst.shape)
+    rows, columns = (slice(s.start * ratio, s.stop * ratio) for s in (near.rows, near.columns))
+    close = np.ascontiguousarray(bands[:, rows, columns])
+    return pair_sums(coarse, core), footprint.agreement(close, lst[near.rows, near.columns], inside, ratio)
 
 
 def _survey(
@@ -504,8 +508,11 @@ def _train(
     assert whole.fading is not None  # noqa: S101  (the first patches of every scene are measured)
     errors = fit_errors(details, predicted, reliability, fading(whole.fading, details), seed=config.seed)
     if np.isnan(errors.constant):
-        logger.info("no detail could be learned of; uncertainty is the roughness of the coarse LST")
-        errors = replace(errors, constant=whole.fading.roughness)
+        errors = replace(errors, constant=unlearned(whole.fading, levels))
+        logger.info(
+            "no detail could be learned of; uncertainty is the roughness of the coarse LST, %.2f K",
+            errors.constant,
+        )
     mean = float(np.average(levels.target, weights=levels.weight)) if len(levels) else 273.15
     logger.info(
         "global model: %d level rows, %d detail rows, reliability of detail %.2f, footprint %.2f fine pixels",

@@ -208,7 +208,7 @@ def test_values_that_do_not_fit_are_an_error_and_leave_nothing(
         hot, "-o", tmp_path / "out.tif", "--zarr", tmp_path / "out.zarr", "--qa", tmp_path / "qa.tif"
     )
     assert done.exit_code == cli.BAD_INPUT
-    assert "use --encoding float32" in done.stderr
+    assert "--encoding float32" in done.stderr
     assert "Traceback" not in done.stderr
     assert left_in(tmp_path) == ["hot.tif"]
     assert sharpen(hot, "-o", tmp_path / "out.tif", "--encoding", "float32").exit_code == 0

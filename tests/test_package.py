@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -51,6 +52,16 @@ def test_import_is_light(statement: str) -> None:
 def test_every_export_is_there(name: str) -> None:
     assert name in dir(lstzoom)
     assert getattr(lstzoom, name) is not None
+
+
+def test_the_table_of_contents_names_every_export_and_module() -> None:
+    told = lstzoom.__doc__ or ""
+    assert [name for name in lstzoom.__all__ if f"`{name}`" not in told and name != "__version__"] == []
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    named = set(re.findall(r"^::: lstzoom\.(\w+)", reference, re.MULTILINE))
+    modules = set(re.findall(r"`lstzoom\.(\w+)`", told))
+    assert modules <= named
+    assert {name for name in lstzoom.__all__ if name[0].islower()} <= named
 
 
 def test_lazy_exports_are_listed() -> None:

@@ -33,6 +33,31 @@ def test_plots_label_themselves(sharp: xr.Dataset, name: str, label: str) -> Non
     assert axes.get_xlabel() == "x [metre]"
 
 
+def test_results_draw_themselves_with_hvplot(sharp: xr.Dataset) -> None:
+    """With units and names in the labels, values as they are, and square pixels."""
+    pytest.importorskip("hvplot", reason="make notebooks installs it, and runs this test")
+    import holoviews as hv
+    import hvplot.xarray  # noqa: F401  (adds .hvplot)
+
+    drawn = sharp.lst.hvplot.image(cmap="inferno", aspect="equal")
+    (shown,) = drawn.vdims
+    assert (shown.label, shown.unit) == ("land surface temperature, sharpened", "K")
+    np.testing.assert_array_equal(np.sort(drawn.dimension_values(2)), np.sort(sharp.lst.values.ravel()))
+    figure = hv.render(drawn, backend="bokeh")
+    assert len(figure.renderers) == 1
+
+
+def test_results_draw_themselves_on_a_map(sharp: xr.Dataset) -> None:
+    """odc.geo's explore puts them where they lie: the picture's corners are the scene's."""
+    pytest.importorskip("folium", reason="make notebooks installs it, and runs this test")
+    drawn = sharp.lst.odc.explore(cmap="inferno", vmin=290, vmax=320)
+    page = drawn.get_root().render()
+    assert "data:image/png;base64," in page
+    west, south, east, north = sharp.lst.odc.geobox.to_crs("EPSG:4326").boundingbox.bbox
+    corners = np.sort(np.array(drawn.get_bounds()), axis=0)
+    np.testing.assert_allclose(corners, [[south, west], [north, east]], atol=5e-4)
+
+
 def test_the_html_repr_is_small(sharp: xr.Dataset) -> None:
     data = simulate_scene((300, 300), bands=("red", "nir")).to_xarray()
     lazy = lstzoom.sharpen(data.vnir.chunk({"y": 96, "x": 96}), data.lst.chunk(32))

@@ -20,6 +20,7 @@ from lstzoom.simulate import Scene, simulate_scene
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 INK, SOFT = "#1b1f24", "#57606a"
+GIVEN, DONE_BY = "#ffffff", "#dbe9f6"
 
 
 def main(folder: Path) -> list[Path]:
@@ -28,7 +29,7 @@ def main(folder: Path) -> list[Path]:
     mpl.rcParams["svg.hashsalt"] = "lstzoom"
     scene = simulate_scene((300, 300), seed=4)
     folder.mkdir(parents=True, exist_ok=True)
-    return [transect(scene, folder), earned(scene, folder), halo(folder)]
+    return [transect(scene, folder), earned(scene, folder), halo(folder), data_flow(folder)]
 
 
 def _save(figure: Figure, path: Path) -> Path:
@@ -117,6 +118,48 @@ def halo(folder: Path) -> Path:
     axes.set(xlabel="coarse pixels", ylabel="coarse pixels")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, frameon=False)
     return _save(figure, folder / "halo.svg")
+
+
+def data_flow(folder: Path) -> Path:
+    """Draw how a scene, and many of them, go through the program; boxes name modules."""
+    boxes: dict[str, tuple[float, float, str, str]] = {
+        "vnir": (0, 2.2, "reflectance\n(band, y, x), 10 m", GIVEN),
+        "lst": (0, 1.1, "LST\n(y, x), 30 m", GIVEN),
+        "valid": (0, 0, "masks\nTrue = usable", GIVEN),
+        "inputs": (2.4, 1.1, "nested grids\ninputs, regrid,\nregistration", DONE_BY),
+        "sample": (4.8, 2.2, "patches to rows\nsample", DONE_BY),
+        "model": (7.2, 2.2, "global model\ntrain: once a run", DONE_BY),
+        "blocks": (4.8, 0, "blocks with a halo\nhalo, stream, jobs", DONE_BY),
+        "kernel": (7.2, 0, "sharpen_block\nkernels: one task each", "#f9b572"),
+        "out": (9.6, 0, "lst, qa, uncertainty\n(y, x), 10 m", GIVEN),
+        "files": (12.0, 1.1, "COG, Zarr, xarray\nwrite, cube", DONE_BY),
+        "more": (12.0, 0, "report, product,\nmosaic, time series", DONE_BY),
+    }
+    arrows = (
+        "vnir inputs", "lst inputs", "valid inputs", "inputs sample", "sample model", "model kernel",
+        "inputs blocks", "blocks kernel", "kernel out", "out files", "out more",
+    )  # fmt: skip
+    figure = Figure(figsize=(12, 2.9), layout="constrained")
+    axes = figure.subplots()
+    drawn = {
+        name: axes.text(
+            x, y, text, ha="center", va="center", fontsize=9.5, color=INK,
+            bbox={"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": INK},
+        )
+        for name, (x, y, text, colour) in boxes.items()
+    }  # fmt: skip
+    axes.set(xlim=(-1.0, 13.1), ylim=(-0.6, 2.8))
+    axes.axis("off")
+    for pair in arrows:
+        start, end = pair.split()
+        axes.annotate(
+            "", xy=boxes[end][:2], xytext=boxes[start][:2],
+            arrowprops={
+                "arrowstyle": "-|>", "color": INK, "patchA": drawn[start].get_bbox_patch(),
+                "patchB": drawn[end].get_bbox_patch(), "shrinkA": 0, "shrinkB": 2,
+            },
+        )  # fmt: skip
+    return _save(figure, folder / "data_flow.svg")
 
 
 if __name__ == "__main__":

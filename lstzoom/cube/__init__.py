@@ -19,7 +19,7 @@ from lstzoom.cube.reading import open_cube
 from lstzoom.cube.regions import write_region
 from lstzoom.cube.spec import VARIABLES, CubeSpec, ZarrVariable, result_variable
 from lstzoom.cube.store import open_store
-from lstzoom.cube.template import append_times, create
+from lstzoom.cube.template import append_times, create, retime
 
 __all__ = [
     "VARIABLES",
@@ -32,5 +32,6 @@ __all__ = [
     "open_cube",
     "open_store",
     "result_variable",
+    "retime",
     "write_region",
 ]

@@ -9,7 +9,7 @@ coarsest shard is there need not be done again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from lstzoom.cube import geozarr
 from lstzoom.cube.reduce import Sums, sums_of
-from lstzoom.cube.regions import shard_keys, shard_sides, stored_as
+from lstzoom.cube.regions import shard_key, shard_sides, stored_as, stored_shards
 from lstzoom.cube.spec import ZarrVariable
 from lstzoom.cube.store import (
     Options,
@@ -26,8 +26,8 @@ from lstzoom.cube.store import (
     attrs_of,
     consolidate,
     json_safe,
-    key_exists,
     open_group,
+    remove_key,
 )
 from lstzoom.cube.template import grid_of_group, read_times, write_level
 from lstzoom.errors import InputError
@@ -49,7 +49,10 @@ _OF_FULL_RESOLUTION: Final = (
 
 
 class _Unit(NamedTuple):
-    """Shards above one shard of the level `top`, of one variable and date."""
+    """Shards above one shard of the level `top`, of one variable and date.
+
+    `parts` are the shards of the level `base` in it that are stored, by row and column.
+    """
 
     name: str
     time: int | None
@@ -57,6 +60,7 @@ class _Unit(NamedTuple):
     top: int
     row: int
     column: int
+    parts: frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +69,12 @@ class _Task:
 
     url: Url
     options: Options
-    overwrite: bool
 
-    def __call__(self, unit: _Unit) -> bool:
-        """Make a unit; tell whether that had to be done."""
+    def __call__(self, unit: _Unit) -> None:
+        """Make a unit."""
         group = open_group(self.url, self.options)
         arrays = [array_of(_level(group, k), unit.name) for k in range(unit.base, unit.top + 1)]
-        place = _Place(arrays, unit.time)
-        if not self.overwrite and place.has(len(arrays) - 1, unit.row, unit.column):
-            return False
-        _build(place, len(arrays) - 1, unit.row, unit.column)
-        return True
+        _build(_Place(arrays, unit.time, unit.parts), len(arrays) - 1, unit.row, unit.column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,7 @@ class _Place:
 
     arrays: Sequence[zarr.Array[Any]]
     time: int | None
+    parts: frozenset[tuple[int, int]]
 
     def key(self, level: int, row: int, column: int) -> tuple[Any, ...] | None:
         """Name the region of a shard; None beyond the edge."""
@@ -97,12 +97,6 @@ class _Place:
             slice(row * side_y, min((row + 1) * side_y, rows)),
             slice(column * side_x, min((column + 1) * side_x, columns)),
         )
-
-    def has(self, level: int, row: int, column: int) -> bool:
-        """Tell whether a shard is stored."""
-        key = self.key(level, row, column)
-        array = self.arrays[level]
-        return key is not None and all(key_exists(array.store, one) for one in shard_keys(array, key))
 
 
 def build_pyramid(
@@ -155,8 +149,10 @@ def build_pyramid(
     chosen = _chosen(group, times)
     for base in range(0, count, _REACH):
         top = min(base + _REACH, count)
-        units = [unit for name in names for unit in _units(group, name, chosen, base, top)]
-        for _ in apply(_Task(url, storage_options, overwrite), units):
+        units = [
+            unit for name in names for unit in _units(group, name, chosen, base, top, overwrite=overwrite)
+        ]
+        for _ in apply(_Task(url, storage_options), units) if units else ():
             pass
     if count:
         group.attrs.update(json_safe(_described(group, grid, names, count)))
@@ -236,13 +232,39 @@ def _chosen(group: zarr.Group, times: Sequence[int] | None) -> list[int | None]:
     return list(times)
 
 
-def _units(group: zarr.Group, name: str, times: Sequence[int | None], base: int, top: int) -> Iterator[_Unit]:
-    array = array_of(_level(group, top), name)
-    rows, columns = (
-        -(-size // side) for size, side in zip(array.shape[-2:], shard_sides(array), strict=True)
-    )
-    for time, row, column in itertools.product(times, range(rows), range(columns)):
-        yield _Unit(name, time, base, top, row, column)
+def _units(
+    group: zarr.Group, name: str, times: Sequence[int | None], base: int, top: int, *, overwrite: bool
+) -> Iterator[_Unit]:
+    """Name what is to be made: what has something below it, and is not there.
+
+    The store is listed once for a level, and not asked for every shard: dates cover little of a large grid.
+    """
+    arrays = [array_of(_level(group, level), name) for level in range(base, top + 1)]
+    below = stored_shards(arrays[0], times)
+    if overwrite:
+        _remove_stale(arrays, below)
+    there = {} if overwrite else stored_shards(arrays[-1], times)
+    for time, shards in below.items():
+        parts: dict[tuple[int, int], set[tuple[int, int]]] = {}
+        for row, column in shards:
+            parts.setdefault(_above(row, column, top - base), set()).add((row, column))
+        for row, column in sorted(parts.keys() - there.get(time, set())):
+            yield _Unit(name, time, base, top, row, column, frozenset(parts[row, column]))
+
+
+def _above(row: int, column: int, levels: int) -> tuple[int, int]:
+    """Place of the shard that lies so many levels above one."""
+    return row >> levels, column >> levels
+
+
+def _remove_stale(
+    arrays: Sequence[zarr.Array[Any]], below: Mapping[int | None, Collection[tuple[int, int]]]
+) -> None:
+    """Remove shards of levels of which nothing is left below."""
+    for levels, array in enumerate(arrays[1:], start=1):
+        for time, shards in stored_shards(array, list(below)).items():
+            for place in shards - {_above(*one, levels) for one in below[time]}:
+                remove_key(array.store, shard_key(array, place if time is None else (time, *place)))
 
 
 def _build(place: _Place, level: int, row: int, column: int) -> Sums | None:
@@ -256,11 +278,8 @@ def _build(place: _Place, level: int, row: int, column: int) -> Sums | None:
     array = place.arrays[level]
     if level == 0:
         # Shards that nobody wrote are not there: a date that covers little of the grid costs little.
-        return (
-            sums_of(np.asarray(array[key]), stored_as(array), _method(array))
-            if place.has(0, row, column)
-            else None
-        )
+        is_stored = (row, column) in place.parts
+        return sums_of(np.asarray(array[key]), stored_as(array), _method(array)) if is_stored else None
     sums = None
     for below, right in itertools.product((0, 1), (0, 1)):
         part = _build(place, level - 1, 2 * row + below, 2 * column + right)

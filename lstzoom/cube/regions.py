@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lstzoom.cube.store import Options, Url, array_of, attrs_of, open_group, stored_bytes
+from lstzoom.cube.moments import forget
+from lstzoom.cube.store import Options, Url, array_of, attrs_of, list_keys, open_group, stored_bytes
 from lstzoom.encoding import Encoding
 from lstzoom.errors import InputError
 
@@ -58,6 +59,8 @@ def write_region(
     group = open_group(url, storage_options)
     # All is checked and encoded first: a date has all layers of a tile or none, unless the process dies.
     ready = [_encoded(array_of(group, name), time_index, window, block) for name, block in layers.items()]
+    # Before the values: whoever dies in between leaves figures to be made again, never wrong ones.
+    forget(group.store, time_index)
     return sum(_write(array, key, stored) for array, key, stored in ready)
 
 
@@ -98,10 +101,47 @@ def shard_keys(array: zarr.Array[Any], key: tuple[Any, ...]) -> list[str]:
         range(rows.start // side_y, math.ceil(rows.stop / side_y)),
         range(columns.start // side_x, math.ceil(columns.stop / side_x)),
     )
-    return [
-        f"{array.path}/{array.metadata.encode_chunk_key((*leading, *place))}".removeprefix("/")
-        for place in places
-    ]
+    return [shard_key(array, (*leading, *place)) for place in places]
+
+
+def shard_key(array: zarr.Array[Any], place: tuple[int, ...]) -> str:
+    """Name the object of a shard: its number along each dimension."""
+    return f"{array.path}/{array.metadata.encode_chunk_key(place)}".removeprefix("/")
+
+
+def stored_shards(
+    array: zarr.Array[Any], dates: Sequence[int | None]
+) -> dict[int | None, set[tuple[int, int]]]:
+    """Find the shards that are stored, by date, as (row, column), by listing the store.
+
+    Parameters
+    ----------
+    array
+        Dimensions (time, y, x), or (y, x) with the one date None.
+    dates
+        Places along time.
+    """
+    found: dict[int | None, set[tuple[int, int]]] = {date: set() for date in dates}
+    depth = array.ndim - 2
+    for key in _listed(array, dates):
+        # Beside shards there may lie what a writer that died was writing aside.
+        place = [int(one) for one in key.split("/") if one.isdecimal()]
+        if len(place) == array.ndim and (date := place[0] if depth else None) in found:
+            found[date].add((place[-2], place[-1]))
+    return found
+
+
+def _listed(array: zarr.Array[Any], dates: Sequence[int | None]) -> Iterator[str]:
+    """List the shards of an array, relative to it: all at once, or the few dates that are wanted."""
+    inside = f"{array.path}/".removeprefix("/")
+    # Icechunk lists whole arrays only; what supports no gathered metadata is Icechunk.
+    if array.ndim == 2 or len(dates) == array.shape[0] or not array.store.supports_consolidated_metadata:
+        prefixes = [inside]
+    else:
+        prefixes = [shard_key(array, (date or 0, 0, 0)).removesuffix("0/0") for date in dates]
+    for prefix in prefixes:
+        for key in list_keys(array.store, prefix):
+            yield key.removeprefix(inside)
 
 
 def shard_sides(array: zarr.Array[Any]) -> tuple[int, int]:

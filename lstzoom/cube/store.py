@@ -133,6 +133,24 @@ def key_exists(store: Store, key: str) -> bool:
     return sync(store.exists(key))
 
 
+def list_keys(store: Store, prefix: str) -> list[str]:
+    """List the objects whose names begin with a prefix, which ends with a slash."""
+    from zarr.core.sync import sync  # noqa: PLC0415
+
+    async def gather() -> list[str]:
+        return [key async for key in store.list_prefix(prefix)]
+
+    return sync(gather())
+
+
+def remove_key(store: Store, key: str) -> None:
+    """Remove an object, if it is there."""
+    from zarr.core.sync import sync  # noqa: PLC0415
+
+    if key_exists(store, key):
+        sync(store.delete(key))
+
+
 def stored_bytes(store: Store, key: str) -> int:
     """Size of an object; 0 if there is none, as for a shard without any value."""
     from zarr.core.sync import sync  # noqa: PLC0415

@@ -253,6 +253,34 @@ def append_times(url: Url, times: Sequence[Time], storage_options: Options = Non
     return [places[moment] for moment in wanted]
 
 
+def retime(url: Url, renamed: Mapping[Time, Time], storage_options: Options = None) -> None:
+    """Give dates of a cube other values; dates that it does not have are passed over.
+
+    Parameters
+    ----------
+    url
+        Cube made by `create`.
+    renamed
+        New dates by the old ones.
+    storage_options
+        For fsspec.
+
+    Raises
+    ------
+    InputError
+        If there is no cube, it has no time, or a date cannot be read.
+    """
+    group = open_group(url, storage_options)
+    known = read_times(group)
+    table = {_microseconds(old): _microseconds(new) for old, new in renamed.items()}
+    moments = np.array([table.get(one, one) for one in known], np.int64)
+    if moments.tolist() == known:
+        return
+    for one in (group, *level_groups(group)):
+        array_of(one, "time")[: len(known)] = moments
+    consolidate(group.store)
+
+
 def _lags(group: zarr.Group, count: int) -> bool:
     """Tell whether arrays have fewer dates than there are."""
     return any(array.shape[0] != count for _, array in group.arrays() if "time" in _dims(array))

@@ -485,7 +485,10 @@ class _Drive(Generic[T]):
         keys = [future.key for future in futures]
         try:
             return dict(zip(keys, self.client.gather(list(futures), errors="raise"), strict=True))
-        except _LOST as error:
+        except Exception as error:
+            # A result whose worker died is computed anew meanwhile, and that may fail as a task does.
+            if not isinstance(error, _LOST) and not _is_lost(error):
+                raise
             # They are given again; if the scheduler is gone for good, the next look tells.
             logger.warning("results could not be fetched: %s", str(error) or type(error).__name__)
             return {}

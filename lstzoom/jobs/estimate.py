@@ -12,12 +12,14 @@ from lstzoom.jobs.sampling import sample_tasks
 from lstzoom.stream import needed_bytes
 
 # Measured by benchmarks/region.py; a store that has results is asked for its own.
-CPU_PER_PIXEL: Final = 0.8e-6
+CPU_PER_PIXEL: Final = 0.5e-6
 """CPU seconds for each fine pixel of a tile with its halo: reading, sharpening and writing."""
 CPU_PER_PATCH: Final = 0.03
 """CPU seconds for each sampled patch of 96 x 96 coarse pixels."""
 CPU_PER_MODEL: Final = 0.5
 """CPU seconds for training a model."""
+CPU_PER_JOINED: Final = 0.15e-6
+"""CPU seconds for each pixel of a layer of a COG of a whole scene."""
 START: Final = 10.0
 """Seconds until workers are there and have loaded what they need."""
 _STORED: Final[Mapping[str, tuple[float, float]]] = {
@@ -87,11 +89,16 @@ def estimate(plan: Plan, measured: Sequence[Mapping[str, Any]] = ()) -> Estimate
     sampled = plan.job.method.sample.patch**2 * patches
     reading = math.fsum(count * scene.reading for scene, count in haloed)
     first = plan.scenes[0]
+    layers = len(plan.layers) if plan.job.outputs.scene_cog else 0
+    joined = [math.prod(scene.arrays.grids.fine.shape) for scene in plan.scenes for _ in range(layers)]
     return Estimate(
         tiles=plan.tile_count,
         models=len(steps),
         # A shared value for every scene in each pass.
-        tasks=plan.tile_count + 2 * len(plan.scenes) + sum(len(a) + len(b) + 2 for a, b, _ in steps),
+        tasks=plan.tile_count
+        + 2 * len(plan.scenes)
+        + len(joined)
+        + sum(len(a) + len(b) + 2 for a, b, _ in steps),
         pixels=pixels,
         read_bytes=reading + sampled * first.arrays.grids.ratio**2 * first.reading,
         write_bytes=pixels * _stored(plan),
@@ -99,7 +106,10 @@ def estimate(plan: Plan, measured: Sequence[Mapping[str, Any]] = ()) -> Estimate
             needed_bytes(scene.tile, len(scene.arrays.bands), scene.arrays.grids.ratio, scene.halo)
             for scene in plan.scenes
         ),
-        cpu_s=sharpening + CPU_PER_PATCH * patches + CPU_PER_MODEL * len(steps),
+        cpu_s=sharpening
+        + CPU_PER_JOINED * math.fsum(joined)
+        + CPU_PER_PATCH * patches
+        + CPU_PER_MODEL * len(steps),
         measured=bool(known),
     )
 
@@ -119,5 +129,5 @@ def _stored(plan: Plan) -> float:
     for layer in plan.layers:
         factor = _OF_FLOAT if wanted.encoding == "float32" and layer != "qa" else 1.0
         zarr, cog = _STORED[layer]
-        total += factor * (zarr * wanted.zarr + cog * wanted.cog)
+        total += factor * (zarr * wanted.zarr + cog * (wanted.cog + wanted.scene_cog))
     return total

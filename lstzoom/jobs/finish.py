@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 import lstzoom
 from lstzoom.jobs import layout
 from lstzoom.jobs.items import Described, make_collection, make_item
-from lstzoom.jobs.ledger import sum_up
+from lstzoom.jobs.ledger import MODEL, sum_up
 from lstzoom.jobs.plan import Scene
 from lstzoom.jobs.state import Run
 from lstzoom.jobs.store import as_json
@@ -43,25 +43,64 @@ def close_scene(run: Run, scene: Scene) -> None:
         "transform": list(scene.arrays.grids.fine.affine)[:6], "tile_names": names,
         "model": next(iter(entries.values()))["model"], **sum_up(entries),
     }  # fmt: skip
-    wanted = run.plan.job.outputs
-    if wanted.stac and not wanted.cog:
-        cube = f"../../{layout.cube(scene.cube)}"
-        item = make_item(describe_scene(run, scene), "scene", scene.arrays.grids.fine, {}, cube)
-        run.store.write(layout.item(scene.key, "scene"), as_json(item))
+    if run.plan.job.outputs.scene_items and not run.plan.job.outputs.scene_cog:
+        write_scene_item(run, scene, record, {})
     run.store.write(layout.scene_record(scene.key), as_json(record, indent=1))
     run.complete[scene.key] = record
+    # Of a scene whose inputs changed; its model may be one that was there.
+    run.forgive(scene.key, MODEL)
     run.log.add("scene", scene=scene.key, tiles=record["tiles"], kelvin=record.get("kelvin"))
+
+
+def write_scene_item(run: Run, scene: Scene, record: Mapping[str, Any], cogs: Mapping[str, str]) -> None:
+    """Write the item of a whole scene, if items are wanted.
+
+    Parameters
+    ----------
+    run
+        Of which the scene is.
+    scene
+        Described.
+    record
+        What its tiles came to.
+    cogs
+        Keys of its COGs by layer.
+    """
+    if not run.plan.job.outputs.stac:
+        return
+    cube = f"../../{layout.cube(scene.cube)}" if run.plan.job.outputs.zarr else None
+    names = {layer: f"../../{key}" for layer, key in cogs.items()}
+    grid = scene.arrays.grids.fine
+    item = make_item(describe_scene(run, scene), "scene", grid, names, cube, figures(record))
+    run.store.write(layout.item(scene.key, "scene"), as_json(item))
+
+
+def figures(record: Mapping[str, Any]) -> dict[str, float]:
+    """Take from a record what it says of the quality of values."""
+    return {name: value for name, value in record.items() if name.startswith("lstzoom_")}
+
+
+def scene_tags(run: Run, scene: Scene) -> dict[str, str]:
+    """Return the tags that all COGs of a scene have."""
+    return {
+        "LSTZOOM_METHOD": scene.config.method, "LSTZOOM_LST_ITEM": scene.item,
+        "LSTZOOM_VNIR_ITEMS": ", ".join(scene.vnir), "LSTZOOM_LST_DATETIME": scene.when.isoformat(),
+        "LSTZOOM_MODEL": str(_model(run, scene).get("sha256")), "LSTZOOM_CATALOG": run.plan.catalog.name,
+    }  # fmt: skip
+
+
+def _model(run: Run, scene: Scene) -> Mapping[str, Any]:
+    # A run that finds all tiles done never asked for the model.
+    return run.models.get(scene.model) or run.ledger.model(scene.model) or {}
 
 
 def describe_scene(run: Run, scene: Scene) -> Described:
     """Describe what the items of a scene share."""
     platform = scene.attrs.get("lst_platform")
-    # A run that finds all tiles done never asked for the model.
-    model = run.models.get(scene.model) or run.ledger.model(scene.model) or {}
     properties: dict[str, Any] = {
         "lstzoom:lst_item": scene.item, "lstzoom:vnir_items": list(scene.vnir),
         "lstzoom:method": scene.config.method, "lstzoom:ratio": scene.arrays.grids.ratio,
-        "lstzoom:model": model.get("sha256"),
+        "lstzoom:model": _model(run, scene).get("sha256"),
     }  # fmt: skip
     if platform:
         properties["platform"] = platform
@@ -74,7 +113,10 @@ def write_collection(run: Run) -> None:
         return
     items, places = [], []
     for key, record in sorted(run.ledger.complete().items()):
-        names = record["tile_names"] if run.plan.job.outputs.cog else ["scene"]
+        wanted = run.plan.job.outputs
+        if wanted.scene_cog and "cogs" not in record:
+            continue
+        names = ["scene"] if wanted.scene_items else record["tile_names"]
         items += [layout.item(key, name) for name in names]
         rows, columns = record["shape"]
         grid = GeoBox((rows, columns), Affine(*record["transform"]), record["crs"])
@@ -104,6 +146,7 @@ def summarise(run: Run, frozen: Mapping[str, Any], state: str, why: str) -> dict
         "tasks": run.tasks, "retried": run.retried, "bytes": run.written,
         "failed": [{"scene": one.scene, "what": one.what, "error": one.error} for one in failures[:_SHOWN]],
         "left_out": [{"name": one.name, "reason": one.reason} for one in plan.left_out[:_SHOWN]],
+        **run.made,
         "cubes": [run.store.address(layout.cube(key)) for key in plan.cubes] if plan.job.outputs.zarr else [],
         "collection": run.store.address(layout.COLLECTION) if plan.job.outputs.stac and complete else None,
     }  # fmt: skip

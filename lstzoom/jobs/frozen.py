@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lstzoom.errors import JobChangedError, JobError, StoreError
 from lstzoom.jobs import identity, layout
-from lstzoom.jobs.ledger import Ledger
+from lstzoom.jobs.ledger import MODEL, Ledger
 from lstzoom.jobs.plan import Plan
 from lstzoom.jobs.state import Options
 from lstzoom.jobs.store import Store
@@ -42,7 +42,7 @@ def freeze(store: Store, plan: Plan, options: Options) -> dict[str, Any]:
     JobChangedError
         If settings, code or inputs are others: which, and what to do.
     JobError
-        If there is nothing to try again.
+        If the store holds no run that could have failed.
     """
     new = described(plan)
     old = read_frozen(store)
@@ -54,11 +54,15 @@ def freeze(store: Store, plan: Plan, options: Options) -> dict[str, Any]:
                 f"{store.url!r} has results and no {layout.JOB}; write into another store with --into"
             )
         return new | {"hash": identity.hashed(new)}
-    lines = identity.differences(old, new, _OWN if options.since_last else ("settings", "inputs", "code"))
+    grows = options.since_last or options.only_failed
+    lines = identity.differences(old, new, _OWN if grows else ("settings", "inputs", "code"))
     if lines:
         raise JobChangedError(_changed(store, old, new, lines))
-    if options.since_last:
-        new["inputs"] = _extended(store, old["inputs"], new["inputs"])
+    if old["inputs"] != new["inputs"]:
+        if options.only_failed:
+            # Scenes that are new are for another run.
+            new["inputs"] = {key: one for key, one in new["inputs"].items() if key in old["inputs"]}
+        new["inputs"] = _extended(store, plan, old["inputs"], new["inputs"])
     return new | {"hash": identity.hashed(new)}
 
 
@@ -92,20 +96,28 @@ def _changed(store: Store, old: Mapping[str, Any], new: Mapping[str, Any], lines
     same = all(new["inputs"].get(key) == one for key, one in old["inputs"].items() if key in complete)
     only_new = same and not identity.differences(old, new, _OWN)
     remedy = (
-        "take what is new, or changed before it was complete, with `lstzoom run --since last`, or write into "
-        "another store with --into"
+        "take what is new, or changed before it was complete, with `lstzoom run --since last` (what failed "
+        "and nothing else with `lstzoom retry --failed`), or write into another store with --into"
         if only_new
         else "write into another store with --into, or take back what was changed"
     )
     return f"{store.url!r} holds results of another job:\n{identity.shown(lines)}\n{remedy}"
 
 
-def _extended(store: Store, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def _extended(store: Store, plan: Plan, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Keep inputs of what is complete as they were, and take those of the rest as they are."""
     ledger = Ledger(store)
     complete = ledger.complete()
-    for key in old.keys() & new.keys():
-        if key not in complete and old[key] != new[key]:
-            logger.warning("the inputs of %s changed before it was complete: it is made anew", key)
-            ledger.forget(key)
+    # Samples are of the inputs, and of their number, that there were.
+    store.remove_all("sample")
+    for key in sorted(old.keys() & new.keys()):
+        if key in complete or old[key] == new[key]:
+            continue
+        logger.warning("the inputs of %s changed before it was complete: it is made anew", key)
+        ledger.forget(key)
+        # A retry that is interrupted has to know of it, too.
+        ledger.fail(key, MODEL, JobError("its inputs changed before it was complete; it is made anew"), 0)
+        model = plan.scene(key).model
+        if not any(scene.key in complete for scene in plan.models[model]):
+            ledger.forget_model(model)
     return {**new, **{key: one for key, one in old.items() if key in complete or key not in new}}

@@ -55,7 +55,12 @@ class Described:
 
 
 def make_item(
-    described: Described, name: str, grid: GeoBox, cogs: Mapping[str, str], cube: str | None = None
+    described: Described,
+    name: str,
+    grid: GeoBox,
+    cogs: Mapping[str, str],
+    cube: str | None = None,
+    told: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Describe a tile or a whole scene.
 
@@ -71,6 +76,8 @@ def make_item(
         Address of the COG by layer, relative to the item.
     cube
         Address of the cube, relative to the item.
+    told
+        Of the quality of values: ``lstzoom_<name>`` and a number, `lstzoom.jobs.ledger.account`.
 
     Returns
     -------
@@ -93,6 +100,7 @@ def make_item(
             "datetime": described.when.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "gsd": abs(grid.affine.a), "proj:shape": [rows, columns],
             "proj:transform": list(grid.affine)[:6], **crs_fields(grid), **described.properties,
+            **{name.replace("_", ":", 1): value for name, value in (told or {}).items()},
         },
         "links": [
             {"rel": rel, "href": "../../collection.json", "type": "application/json"}

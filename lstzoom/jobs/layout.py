@@ -6,6 +6,8 @@ from typing import Final
 
 JOB: Final = "job.json"
 SUMMARY: Final = "summary.json"
+PLACES: Final = "places.json"
+REPORT: Final = "report.html"
 COLLECTION: Final = "collection.json"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lstzoom.account import summarise
+from lstzoom.account import Moments, summarise
 from lstzoom.errors import StoreError
 from lstzoom.jobs import layout
 from lstzoom.jobs.store import Store, as_json
@@ -100,6 +100,11 @@ class Ledger:
         self.store.remove_all(layout.failures(scene))
         self.store.remove(layout.scene_record(scene))
 
+    def forget_model(self, key: str) -> None:
+        """Forget a model, so that it is trained anew."""
+        self.store.remove(layout.model_record(key))
+        self.store.remove(layout.model(key))
+
 
 def _stem(key: str) -> str:
     return key.rpartition("/")[2].removesuffix(".json")
@@ -122,7 +127,7 @@ def sum_up(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     -------
     dict
         ``tiles``, ``pixels``, ``valid``, ``kelvin`` (min, mean, max) where there is any, ``flags`` in pixels,
-        mean ``lstzoom_mean_uncertainty`` (kelvin), ``lstzoom_unsupported_share``, ``bytes``, ``cpu_s``.
+        ``bytes``, ``cpu_s``, and what `account` tells.
     """
     ordered = [entries[name] for name in sorted(entries)]
     found: dict[str, Any] = {
@@ -139,9 +144,26 @@ def sum_up(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "mean": math.fsum(one["sum"] for one in kelvin) / found["valid"],
             "max": max(one["max"] for one in kelvin),
         }
-    sigma = [one["uncertainty"] for one in ordered if "uncertainty" in one]
     if flags := [one["flags"] for one in ordered if "flags" in one]:
         found["flags"] = {name: sum(one[name] for one in flags) for name in flags[0]}
-        total = math.fsum(one["sum"] for one in sigma)
-        found |= summarise(found["flags"], total, sum(one["count"] for one in sigma))
-    return found
+    return found | account(*ordered)
+
+
+def account(*entries: Mapping[str, Any]) -> dict[str, float]:
+    """Say what tiles tell of the quality of their values, the same for any order of them.
+
+    Returns
+    -------
+    dict
+        ``lstzoom_unsupported_share`` and mean ``lstzoom_mean_uncertainty`` (kelvin) where flags are written,
+        ``lstzoom_residual_bias`` and ``lstzoom_residual_rmse`` (kelvin): of the coarse LST minus the
+        aggregated prediction, before it was corrected.
+    """
+    found: dict[str, float] = {}
+    if flags := [one["flags"] for one in entries if "flags" in one]:
+        sigma = [one["uncertainty"] for one in entries if "uncertainty" in one]
+        whole = {name: sum(one[name] for one in flags) for name in flags[0]}
+        found |= summarise(whole, math.fsum(one["sum"] for one in sigma), sum(one["count"] for one in sigma))
+    # Entries of older runs have none.
+    residual = Moments.joined(Moments(**one["residual"]) for one in entries if "residual" in one)
+    return found | residual.attributes("residual")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from lstzoom.errors import JobError
@@ -16,7 +17,9 @@ from lstzoom.jobs.store import store_at
 _SHOWN: Final = 20
 
 
-def overview(plan: Plan, into: str | None, workers: Sequence[int]) -> dict[str, Any]:
+def overview(
+    plan: Plan, into: str | None, workers: Sequence[int], mosaics: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Say in figures what a plan comes to.
 
     Parameters
@@ -27,13 +30,16 @@ def overview(plan: Plan, into: str | None, workers: Sequence[int]) -> dict[str, 
         Address of the store, in place of the job's own.
     workers
         Numbers of workers to estimate the time for.
+    mosaics
+        What is made of the scenes afterwards (`lstzoom.mosaics.after.planned`).
 
     Returns
     -------
     dict
         ``store``, ``asked``, ``scenes`` (list), ``left_out`` (list), ``tiles``, ``models``, ``cubes``,
         ``tasks``, ``pixels``, ``read_bytes``, ``write_bytes``, ``worker_bytes``, ``cpu_s``, ``wall_s`` by
-        number of workers, ``rates`` (``"measured here"`` or ``"of the benchmark"``), and ``tiles_done``.
+        number of workers, ``rates`` (``"measured here"`` or ``"of the benchmark"``), ``tiles_done``, and
+        ``mosaics``; tasks and time are with them.
     """
     store = store_at(into or plan.job.outputs.folder)
     complete, done = {}, 0
@@ -49,6 +55,10 @@ def overview(plan: Plan, into: str | None, workers: Sequence[int]) -> dict[str, 
         # A store of another version: `lstzoom run` says what to do.
         complete = {}
     found = estimate(plan, list(complete.values()))
+    further = sum(one["cpu_s"] for one in mosaics)
+    found = replace(
+        found, cpu_s=found.cpu_s + further, tasks=found.tasks + sum(one["tiles"] for one in mosaics)
+    )
     return {
         "store": store.url, "asked": plan.asked, "tiles_done": done,
         "scenes": [
@@ -66,7 +76,7 @@ def overview(plan: Plan, into: str | None, workers: Sequence[int]) -> dict[str, 
         "pixels": found.pixels, "read_bytes": round(found.read_bytes),
         "write_bytes": round(found.write_bytes), "worker_bytes": round(found.worker_bytes),
         "cpu_s": round(found.cpu_s, 1), "wall_s": {str(n): round(found.wall_s(n), 1) for n in workers},
-        "rates": "measured here" if found.measured else "of the benchmark",
+        "rates": "measured here" if found.measured else "of the benchmark", "mosaics": list(mosaics),
     }  # fmt: skip
 
 
@@ -97,6 +107,13 @@ def overview_lines(told: Mapping[str, Any]) -> Iterator[str]:
         f"{told['store']}"
     )
     yield f"a worker with one thread needs {size(told['worker_bytes'])} of memory"
+    for one in told["mosaics"]:
+        rows, columns = one["shape"]
+        yield (
+            f"mosaic ({one['rule']}): {one['crs']}, {rows} x {columns} pixels, {one['tiles']} tiles, "
+            f"{one['times']} times, {one['scenes_per_tile']} scenes in a tile, {duration(one['cpu_s'])} of "
+            "one core"
+        )
     walls = ", ".join(f"{n} workers {duration(s)}" for n, s in told["wall_s"].items())
     yield f"{duration(told['cpu_s'])} of one core (rates {told['rates']}): {walls}"
 

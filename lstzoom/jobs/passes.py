@@ -8,7 +8,7 @@ from typing import Any
 from lstzoom.errors import JobError
 from lstzoom.jobs import layout
 from lstzoom.jobs.driver import Outcome, drive
-from lstzoom.jobs.finish import close_scene, describe_scene
+from lstzoom.jobs.finish import close_scene, describe_scene, scene_tags
 from lstzoom.jobs.ledger import MODEL
 from lstzoom.jobs.plan import Scene, Tile
 from lstzoom.jobs.progress import Progress
@@ -182,17 +182,13 @@ def tile_work(run: Run, scene: Scene) -> TileWork:
     """Describe what the tiles of a scene share."""
     record, wanted = run.models[scene.model], run.plan.job.outputs
     move = move_of(record, scene)
-    tags = {
-        "LSTZOOM_METHOD": scene.config.method, "LSTZOOM_LST_ITEM": scene.item,
-        "LSTZOOM_VNIR_ITEMS": ", ".join(scene.vnir), "LSTZOOM_LST_DATETIME": scene.when.isoformat(),
-        "LSTZOOM_MODEL": record["sha256"], "LSTZOOM_CATALOG": run.plan.catalog.name,
-    }  # fmt: skip
     return TileWork(
         store=run.store, scene=scene.key,
         arrays=scene.arrays if move is None else scene.arrays.remake(move=move),
         uncertainty=scene.uncertainty, config=scene.config, layers=run.plan.layers,
         model=scene.model, digest=record["sha256"],
         cube=scene.cube if wanted.zarr else None, time_index=run.places.get(scene.key, 0),
-        encoding=wanted.encoding, cog=wanted.cog, stac=wanted.stac, tags=tags,
+        encoding=wanted.encoding, cog=wanted.cog, stac=wanted.stac and not wanted.scene_items,
+        tags=scene_tags(run, scene),
         described=describe_scene(run, scene),
     )  # fmt: skip

@@ -63,8 +63,9 @@ def draw_plan(plan: Plan, path: str | Path) -> Path:
     axes.set(xlabel="longitude", ylabel="latitude")
     axes.set_title(f"{len(plan.scenes)} scenes, {plan.tile_count} tiles, {len(days)} dates")
     if len(days) <= 12:
-        axes.legend(loc="best", fontsize="small")
-    figure.savefig(path, dpi=130)
+        # Beside the map: scenes fill it.
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, fontsize="small")
+    figure.savefig(path, dpi=130, bbox_inches="tight")
     return Path(path)
 
 

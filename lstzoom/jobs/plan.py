@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -53,7 +53,12 @@ class Tile:
     @property
     def name(self) -> str:
         """As files are named after it."""
-        return f"r{self.row:03d}c{self.column:03d}"
+        return tile_name(self.row, self.column)
+
+
+def tile_name(row: int, column: int) -> str:
+    """Name a tile by its place among the tiles of its scene."""
+    return f"r{row:03d}c{column:03d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,15 @@ class Plan:
     def scene(self, key: str) -> Scene:
         """Return a scene by its key."""
         return self._by_key[key]
+
+    def only(self, keys: Container[str]) -> Plan:
+        """Return the plan of some of its scenes; models are of these alone."""
+        kept: list[Scene] = []
+        for scene in self.scenes:
+            if scene.key in keys:
+                number = sum(other.model == scene.model for other in kept)
+                kept.append(replace(scene, number=number))
+        return Plan(self.job, self.catalog, tuple(kept), self.left_out, self.asked)
 
     @property
     def layers(self) -> tuple[str, ...]:

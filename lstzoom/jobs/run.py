@@ -18,10 +18,12 @@ from lstzoom.jobs.finish import close_scene, summarise, write_collection
 from lstzoom.jobs.frozen import freeze
 from lstzoom.jobs.lease import leased
 from lstzoom.jobs.passes import sample_pass, sharpen_pass
+from lstzoom.jobs.places import describe_places
 from lstzoom.jobs.plan import Scene, make_plan
 from lstzoom.jobs.progress import Progress, Report
-from lstzoom.jobs.state import Options, Run
+from lstzoom.jobs.state import Finisher, Options, Run
 from lstzoom.jobs.store import as_json, store_at, told
+from lstzoom.jobs.whole import join_scenes, unjoined
 from lstzoom.sources.job import Job
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,10 @@ def run_job(
         frozen = freeze(store, plan, options)
         store.sweep()
         store.write(layout.JOB, as_json(frozen, indent=1))
+        if options.only_failed:
+            # What is new did not fail.
+            plan = plan.only(frozen["inputs"])
+        store.write(layout.PLACES, as_json(describe_places(plan, store), indent=1))
         run = Run(plan, store, options, lease, report, say)
         try:
             return _told(run, frozen)
@@ -95,10 +101,15 @@ def _told(run: Run, frozen: Mapping[str, Any]) -> dict[str, Any]:
     state, why = "stopped", ""
     try:
         state = _work(run)
+        why = run.why
     except KeyboardInterrupt:
         state = "interrupted"
     except (ClusterError, StoreError, JobError) as error:
         why = str(error)
+    try:
+        run.recount()
+    except StoreError as error:
+        logger.warning("what is done cannot be counted: %s", error)
     summary = summarise(run, frozen, state, why)
     run.log.add("end", state=state, why=why, exit_code=summary["exit_code"])
     try:
@@ -118,7 +129,11 @@ def _work(run: Run) -> str:
     for scene in run.unfinished:
         # All tiles but no record: the run before was killed just then.
         close_scene(run, scene)
-    if todo or unfinished_cubes(run):
+    finisher = run.options.finisher
+    # First, because it refuses what cannot be made.
+    due = finisher is not None and finisher.is_due(run)
+    made = bool(due or unfinished_cubes(run) or unjoined(run))
+    if todo or made:
         if todo:
             _say_begin(run, todo)
         _make_cubes(run)
@@ -126,11 +141,23 @@ def _work(run: Run) -> str:
             if todo:
                 sample_pass(run, todo, client)
                 sharpen_pass(run, todo, client)
+            join_scenes(run, client)
             finish_cubes(run, client)
+            if finisher is not None:
+                _finish(run, finisher, client)
     write_collection(run)
-    if run.failed:
+    if run.failed or run.why:
         return "failed"
-    return "done" if todo else "nothing new"
+    return "done" if todo or made else "nothing new"
+
+
+def _finish(run: Run, finisher: Finisher, client: Any) -> None:  # noqa: ANN401  (distributed is untyped)
+    """Have the rest made of the complete scenes; that it failed does not take back the tiles."""
+    try:
+        finisher.make(run, client)
+    except JobError as error:
+        run.why = str(error)
+        run.log.add("failed", scene="", what="mosaic", error=run.why, kind=type(error).__name__, attempts=1)
 
 
 def _say_begin(run: Run, todo: list[Scene]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from lstzoom.errors import StoreFullError
@@ -17,6 +17,28 @@ from lstzoom.jobs.log import RunLog
 from lstzoom.jobs.plan import Plan, Scene, Tile
 from lstzoom.jobs.progress import Report
 from lstzoom.jobs.store import Store
+
+
+class Finisher(Protocol):
+    """What a run does with its complete scenes when the tiles are done; comes from outside of this room."""
+
+    def is_due(self, run: Run) -> bool:
+        """Tell whether there is anything to do although all tiles are done; asked before work begins.
+
+        Raises
+        ------
+        ConfigError
+            If what is wanted cannot be made.
+        """
+
+    def make(self, run: Run, client: Any) -> None:  # noqa: ANN401  (distributed is untyped)
+        """Do it; what came of it goes into `Run.made`.
+
+        Raises
+        ------
+        JobError
+            If a part of it failed for good.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +55,15 @@ class Options:
         Do what failed, and nothing else.
     performance
         File for dask's report on performance.
+    finisher
+        What is made of the scenes.
     """
 
     into: str | None = None
     since_last: bool = False
     only_failed: bool = False
     performance: Path | None = None
+    finisher: Finisher | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +90,12 @@ class Run:
         Place along time in its cube, by key of the scene.
     failed
         Scene and tile, or ``"model"``, of what failed for good and was not done since.
+    wanted
+        What of it failed before this run.
+    made
+        What the finisher made, for the summary.
+    why
+        What the finisher failed of.
     """
 
     plan: Plan
@@ -82,12 +113,15 @@ class Run:
     broken: set[str] = field(default_factory=set)
     places: dict[str, int] = field(default_factory=dict)
     failed: set[tuple[str, str]] = field(default_factory=set)
+    wanted: frozenset[tuple[str, str]] = frozenset()
     before: int = 0
     done: int = 0
     tasks: int = 0
     retried: int = 0
     written: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+    why: str = ""
 
     def __post_init__(self) -> None:
         """Give the run its id."""
@@ -103,11 +137,24 @@ class Run:
         keys = {scene.key for scene in self.plan.scenes}
         self.complete = {key: one for key, one in self.ledger.complete().items() if key in keys}
         self.failed = {(one.scene, one.what) for one in self.ledger.failures() if one.scene in keys}
-        self.before = sum(one["tiles"] for one in self.complete.values())
+        self.wanted = frozenset(self.failed)
+        self.before = self._count()
+
+    def recount(self) -> None:
+        """Count what this run has done by the ledger, as whoever asks for the status does.
+
+        Workers finish tiles that a run that was interrupted no longer hears of.
+        """
+        self.done = max(self.done, self._count() - self.before)
+
+    def _count(self) -> int:
+        """Count the tiles of the plan that are done."""
         for scene in self.unfinished:
             names = {tile.name for tile in scene.tiles()}
             self.ready[scene.key] = self.ledger.done(scene.key) & names
-            self.before += len(self.ready[scene.key])
+        return sum(one["tiles"] for one in self.complete.values()) + sum(
+            len(self.ready[scene.key]) for scene in self.unfinished
+        )
 
     @property
     def unfinished(self) -> list[Scene]:
@@ -121,7 +168,7 @@ class Run:
                 yield tile
 
     def _is_wanted(self, scene: str, tile: str) -> bool:
-        return not self.options.only_failed or bool({(scene, tile), (scene, MODEL)} & self.failed)
+        return not self.options.only_failed or bool({(scene, tile), (scene, MODEL)} & self.wanted)
 
     def drive_settings(self) -> dict[str, Any]:
         """Return the settings of the job for `lstzoom.jobs.driver.drive`."""

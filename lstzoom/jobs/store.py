@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 from uuid import uuid4
 
@@ -171,6 +172,31 @@ class Store:
                 store, path = _remote(self.address(key))
                 store.pipe_file(path, data)
         return len(data)
+
+    def put(self, key: str, file: Path) -> int:
+        """Move a file to an object, whole or not at all, without holding it in memory; return its size."""
+        size = file.stat().st_size
+        with told(f"cannot write {self.address(key)!r}"):
+            if self.is_local:
+                target = self.root / key
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+            else:
+                store, path = _remote(self.address(key))
+                store.put_file(str(file), path)
+                file.unlink()
+        return size
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Make a folder for files that are going to be `put`: on the disk of the store, if it has one."""
+        folder = None
+        if self.is_local:
+            with told(f"cannot write into {self.url!r}"):
+                folder = self.root / ASIDE
+                folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix="lstzoom-") as name:
+            yield Path(name)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object if there is none; tell whether there was none. Of several, one succeeds."""

@@ -12,14 +12,14 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstzoom.account import with_input
+from lstzoom.account import Moments, on_coarse_cells, with_input
 from lstzoom.config import SharpenConfig
 from lstzoom.cube import write_region
 from lstzoom.encoding import ENCODINGS, QA, Encoding
@@ -27,6 +27,7 @@ from lstzoom.halo import Block, run_block
 from lstzoom.inputs import SceneArrays
 from lstzoom.jobs import layout
 from lstzoom.jobs.items import Described, make_item
+from lstzoom.jobs.ledger import account
 from lstzoom.jobs.plan import Tile
 from lstzoom.jobs.store import Store, as_json, told
 from lstzoom.kernels.quality import MEANINGS
@@ -36,7 +37,7 @@ from lstzoom.sources.windowed import CoarseWindows
 from lstzoom.train import SceneModel, load_model
 from lstzoom.write import cog_bytes
 
-_DESCRIPTIONS: Final = {
+DESCRIPTIONS: Final = {
     "lst": ("LST", "K"), "lst_uncertainty": ("LST uncertainty", "K"), "qa": ("QA", "1"),
 }  # fmt: skip
 
@@ -126,32 +127,36 @@ def sharpen_tile(work: TileWork, tile: Tile) -> dict[str, Any]:
         Its entry in the ledger.
     """
     clock = _Clock()
-    layers = _computed(work, tile.block, clock)
+    layers, residual = _computed(work, tile.block, clock)
+    told = statistics(layers, residual)
     window = work.arrays.grids.fine_window((tile.block.rows, tile.block.columns))
     written = {"zarr": 0, "cog": 0}
     if work.cube is not None:
         written["zarr"] = _into_cube(work, window, layers)
         clock.lap("zarr")
     if work.cog:
-        written["cog"] = _cogs(work, tile, window, layers)
+        written["cog"] = _cogs(work, tile, window, layers, account(told))
         clock.lap("cog")
     entry = {
         "tile": tile.name,
         "bytes": written,
         "model": work.digest,
         "digest": {name: _digest(values) for name, values in layers.items()},
-        **statistics(layers),
+        **told,
         **_who(clock),
     }
     work.store.write(layout.entry(work.scene, tile.name), as_json(entry))
     return entry
 
 
-def _computed(work: TileWork, block: Block, clock: _Clock) -> dict[str, NDArray[Any]]:
+def _computed(
+    work: TileWork, block: Block, clock: _Clock
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
+    """Return the layers, and the residual before its correction on coarse pixels."""
     model = _model(work.store, work.model, work.digest)
     clock.lap("model")
-    arrays, names = work.arrays, ("lst", "qa", "lst_uncertainty")
-    wanted = names if work.config.method == "calibrated" else names[:2]
+    arrays, names = work.arrays, ("lst", "qa", "residual", "lst_uncertainty")
+    wanted = names if work.config.method == "calibrated" else names[:3]
     function = BlockFunction(work.config, arrays.grids.ratio, wanted)
 
     def timed(*given: Any) -> dict[str, NDArray[Any]]:
@@ -167,7 +172,8 @@ def _computed(work: TileWork, block: Block, clock: _Clock) -> dict[str, NDArray[
         work.uncertainty.read_into(given, block.rows, block.columns)
         found["lst_uncertainty"] = with_input(found["lst_uncertainty"], given, arrays.grids.ratio)
         clock.lap("read")
-    return {name: found[name] for name in work.layers}
+    residual = on_coarse_cells(found["residual"], arrays.grids.ratio)
+    return {name: found[name] for name in work.layers}, residual
 
 
 @lru_cache(maxsize=4)
@@ -186,26 +192,37 @@ def _into_cube(work: TileWork, window: tuple[slice, slice], layers: Mapping[str,
         return write_region(url, work.time_index, window, layers)
 
 
-def _cogs(work: TileWork, tile: Tile, window: tuple[slice, slice], layers: Mapping[str, NDArray[Any]]) -> int:
+def _cogs(
+    work: TileWork,
+    tile: Tile,
+    window: tuple[slice, slice],
+    layers: Mapping[str, NDArray[Any]],
+    told: Mapping[str, float],
+) -> int:
     grid, total, names = work.arrays.grids.fine[window], 0, {}
+    tags = {**work.tags, **{name.upper(): str(value) for name, value in told.items()}}
     for layer, values in layers.items():
-        description, units = _DESCRIPTIONS[layer]
-        data = cog_bytes(values, grid, work.stored_as(layer), work.tags, description, units)
+        description, units = DESCRIPTIONS[layer]
+        data = cog_bytes(values, grid, work.stored_as(layer), tags, description, units)
         key = layout.cog(work.scene, tile.name, layer)
         total += work.store.write(key, data)
         names[layer] = f"../../{key}"
     if work.stac:
         cube = None if work.cube is None else f"../../{layout.cube(work.cube)}"
-        item = make_item(work.described, tile.name, grid, names, cube)
+        item = make_item(work.described, tile.name, grid, names, cube, told)
         work.store.write(layout.item(work.scene, tile.name), as_json(item))
     return total
 
 
-def statistics(layers: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def statistics(layers: Mapping[str, NDArray[Any]], residual: NDArray[np.float32]) -> dict[str, Any]:
     """Sum up a tile, so that the figures of a scene follow."""
+    departures = Moments()
+    departures.add(residual)
     lst = layers["lst"]
     valid = lst[np.isfinite(lst)]
-    found: dict[str, Any] = {"pixels": int(lst.size), "valid": int(valid.size)}
+    found: dict[str, Any] = {
+        "pixels": int(lst.size), "valid": int(valid.size), "residual": asdict(departures),
+    }  # fmt: skip
     if valid.size:
         found["kelvin"] = {
             "min": float(valid.min()), "max": float(valid.max()), "sum": float(valid.sum(dtype=np.float64)),

@@ -418,7 +418,7 @@ def _outputs(
     sharpened = known & (qa != QA.INTERPOLATED)
 
     def where(mask: NDArray[np.bool_], a: NDArray[np.generic]) -> NDArray[np.float32]:
-        return np.where(mask, a, np.float32(np.nan)).astype(np.float32)
+        return np.where(mask, a, np.float32(np.nan)).astype(np.float32, copy=False)
 
     return Sharpened(
         lst=where(known, detailed.lst[inner]),

@@ -28,6 +28,9 @@ TREES = TreeSettings(trees=4, max_depth=6, min_leaf=200, feature_share=0.5)
 LEAST = 0.01
 """Kelvin. No value is known better: it is the step of the files, and as far as LST is conserved."""
 
+UNKNOWN = 5.0
+"""Kelvin. At least this where not even the roughness of the coarse LST is known: no pixel has a neighbour."""
+
 LEAST_FADING = 0.6
 """No scene loses more of its unexplained detail from one scale to the next."""
 
@@ -227,6 +230,28 @@ def fit_errors(
     size = np.maximum(np.where(np.isfinite(size), size, error.mean()), _FLOOR * error.mean())
     scaled = np.divide(error, size, out=np.zeros_like(error), where=size > 0)
     return ErrorModel(trees, _quantile(scaled, some.weight) / NORMAL * fade, constant, plain)
+
+
+def unlearned(sums: FadingSums, rows: Rows) -> float:
+    """State the uncertainty of a scene of which no detail could be learned.
+
+    Parameters
+    ----------
+    sums
+        Of all patches.
+    rows
+        Training rows of the level view, whose target is the coarse LST, kelvin.
+
+    Returns
+    -------
+    float
+        Kelvin: the roughness of the coarse LST; without any neighbours how far its pixels are apart anywhere,
+        and `UNKNOWN` at least.
+    """
+    if np.isfinite(sums.roughness):
+        return sums.roughness
+    apart = math.sqrt(2) * float(rows.target.std(dtype=np.float64)) if len(rows) else 0.0
+    return max(UNKNOWN, apart)
 
 
 def _quantile(values: NDArray[np.float32], weight: NDArray[np.float32]) -> float:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
+from typing import Any
 
 from lstzoom.encoding import UINT16, Encoding
 from lstzoom.errors import InputError
+from lstzoom.layers import copy_into
 from lstzoom.mosaics.scenes import open_scenes
 from lstzoom.write import CogSink
 
 logger = logging.getLogger(__name__)
-
-# Whole blocks of the file.
-_SIDE: Final = 2048
 
 
 def write_cog(
@@ -73,15 +69,6 @@ def write_cog(
     if not 0 <= step < len(scenes):
         raise InputError(f"{store!r} has {len(scenes)} times; there is no number {step} among them, from 0")
     layer = scenes[step].lst
-    rows, columns = layer.grid.shape
-    corners = [(top, left) for top in range(0, rows, _SIDE) for left in range(0, columns, _SIDE)]
     with CogSink(path, layer.grid, encoding, tags or {}, overwrite=overwrite) as sink:
-        for done, (top, left) in enumerate(corners):
-            window = slice(top, min(top + _SIDE, rows)), slice(left, min(left + _SIDE, columns))
-            values = layer.read(*window)
-            # What is never written takes no room.
-            if np.isfinite(values).any():
-                sink.write(values, window)
-            if progress is not None:
-                progress(done + 1, len(corners))
+        copy_into(sink, layer, progress)
     return Path(path)

@@ -92,7 +92,7 @@ def _item(
     footprint = _footprint(scenes)
     box = plan.target.geobox
     item = pystac.Item(
-        id=name if len(plan.steps) == 1 else f"{name}-{last:%Y%m%dT%H%M%SZ}",
+        id=name if plan.config.period == "all" else f"{name}-{plan.labels[step]}",
         geometry=to_geojson(footprint),
         bbox=_bbox(footprint),
         datetime=last,

@@ -57,6 +57,10 @@ class Ledger:
         self.forget()
         self.store.write(_PLAN, as_json(content))
 
+    def grow(self, content: Mapping[str, Any]) -> None:
+        """Go on with more scenes: what is done of the same scenes stays done."""
+        self.store.write(_PLAN, as_json(content))
+
     def forget(self) -> None:
         """Forget what is done, and of what."""
         self.store.remove(_PLAN)

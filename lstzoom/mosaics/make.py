@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,7 +28,7 @@ from lstzoom.mosaics.cog import write_cog
 from lstzoom.mosaics.items import describe, relative, write_collection
 from lstzoom.mosaics.ledger import Ledger
 from lstzoom.mosaics.merge import NO_TIME
-from lstzoom.mosaics.plan import MosaicPlan, TileTask, difference, plan_mosaics
+from lstzoom.mosaics.plan import MosaicPlan, TileTask, difference, has_same_settings, is_grown, plan_mosaics
 from lstzoom.mosaics.scenes import MARK, Source, open_scenes
 from lstzoom.mosaics.target import Lattice, Tile
 from lstzoom.mosaics.tiles import Placed, merge_window
@@ -150,7 +150,8 @@ def mosaic(
     Raises
     ------
     ConfigError
-        If settings are not possible, or the store was begun with other scenes or settings.
+        If settings are not possible, or the store was begun with other settings, or with scenes that are not
+        among these.
     InputError
         If results cannot be opened, or the output cannot be written.
     JobError
@@ -161,6 +162,8 @@ def mosaic(
     Notes
     -----
     What is done is recorded beside the store. A call that was interrupted goes on, and gives the same bits.
+    With more scenes than before only the tiles that the new ones touch are made again; where those reach
+    beyond the grid, all of it is.
 
     Examples
     --------
@@ -178,6 +181,27 @@ def mosaic(
             client = stack.enter_context(connect(cluster))
         work = replace(work, client=client)
         return tuple(work.alone(target) for target in targets)
+
+
+def is_made(
+    results: Sequence[Source] | Source,
+    output: str,
+    config: MosaicConfig,
+    *,
+    cog: str | Path | None = None,
+    encoding: str = "uint16",
+    partial: bool = False,
+) -> bool:
+    """Tell whether a mosaic of these results is there already; arguments and errors as of `mosaic`.
+
+    With `partial`, more results are going to be there: that some of a mosaic's are missing is no error.
+    """
+    found = plans(results, config)
+    targets = [_Target.of(plan, output, cog, several=len(found) > 1) for plan in found]
+    work = _Work(None, _encoding(encoding), None, 0.0, items=False, overwrite=False, partial=partial)
+    for target in targets:
+        work.check(target)
+    return all(work.is_done(target) for target in targets)
 
 
 def _encoding(name: str) -> Encoding:
@@ -230,8 +254,8 @@ class _Target:
         store = output if "://" in output else str(Path(output).resolve())
         cogs = {}
         if cog is not None:
-            for step, when in enumerate(plan.times):
-                date = f"-{when:%Y%m%dT%H%M%SZ}" if len(plan.times) > 1 else ""
+            for step, label in enumerate(plan.labels):
+                date = "" if plan.config.period == "all" else f"-{label}"
                 cogs[step] = Path(cog).with_name(f"{Path(cog).stem}{zone}{date}{Path(cog).suffix or '.tif'}")
         return cls(plan, _renamed(store, zone), cogs)
 
@@ -344,6 +368,7 @@ class _Work:
     lease_seconds: float
     items: bool
     overwrite: bool
+    partial: bool = False
 
     def check(self, target: _Target) -> None:
         """Refuse what cannot be made, before anything is."""
@@ -357,7 +382,7 @@ class _Work:
         content = self._content(target)
         if self.overwrite:
             return
-        if before is not None and before != content:
+        if before is not None and before != content and not self._goes_on(content, before):
             told = [*difference(content, before)]
             if before.get("encoding") != content["encoding"]:
                 told.insert(0, f"encoding: {before.get('encoding')!r} before, {content['encoding']!r} now")
@@ -371,8 +396,22 @@ class _Work:
                     f"{str(path)!r} exists; choose another name, or allow to replace it (--overwrite)"
                 )
 
+    def _goes_on(self, content: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+        """Tell whether a mosaic of other scenes can become this one."""
+        same = has_same_settings if self.partial else is_grown
+        return before.get("encoding") == content["encoding"] and same(content, before)
+
     def _content(self, target: _Target) -> dict[str, Any]:
         return target.plan.content | {"encoding": self.encoding.name}
+
+    def is_done(self, target: _Target) -> bool:
+        """Tell whether there is nothing left to make."""
+        ledger = Ledger.of(target.store)
+        if ledger.plan() != self._content(target):
+            return False
+        done = ledger.done()
+        wanted = {_FINISHED, *(target.plan.mark(task) for task in target.plan.tasks)}
+        return wanted <= done and all(path.exists() for path in target.cogs.values())
 
     def alone(self, target: _Target) -> Mosaic:
         """Make a mosaic that no other process makes."""
@@ -386,6 +425,7 @@ class _Work:
         ledger = Ledger.of(target.store)
         places = self._begin(target, ledger)
         done = ledger.done()
+        was_finished = _FINISHED in done
         jobs = [job for task in plan.tasks if (job := _job(plan, task, places)).name not in done]
         if jobs:
             # Of other files, or of a whole that is going to change.
@@ -401,8 +441,9 @@ class _Work:
         self._run(shared, jobs, tally)
         if tally.failed:
             raise JobError(_failure(tally))
-        levels = self._finish(target, ledger, fresh=_FINISHED in done and not tally.made)
-        cogs = self._cogs(target, places, ledger)
+        touched = {job.time for job in jobs} if was_finished else None
+        levels = self._finish(target, ledger, touched)
+        cogs = self._cogs(target, ledger)
         return Mosaic(
             target.store,
             plan.config.crs,
@@ -420,8 +461,10 @@ class _Work:
 
     def _begin(self, target: _Target, ledger: Ledger) -> list[int]:
         """Make the store, or go on with the one that is there."""
-        before = ledger.plan()
-        if self.overwrite and before is not None:
+        content, before = self._content(target), ledger.plan()
+        if before is not None and (self.overwrite or before["window"] != content["window"]):
+            if not self.overwrite:
+                logger.warning("%s grows beyond its grid: all of it is made anew", target.store)
             store_at(target.store).remove_all("")
             ledger.forget()
             before = None
@@ -433,8 +476,16 @@ class _Work:
         )
         if before is None:
             # First, so that a store that was begun is known to be ours.
-            ledger.begin(self._content(target))
-        return cube.create(target.store, spec, target.plan.times, _attrs(target.plan), exist_ok=True)
+            ledger.begin(content)
+        elif before != content:
+            # A step has the time of its last scene. The ledger follows: until then all of this is done again.
+            later = {when: content["times"].get(label, when) for label, when in before["times"].items()}
+            cube.retime(target.store, later)
+            open_group(target.store).attrs.update(_attrs(target.plan))
+        places = cube.create(target.store, spec, target.plan.times, _attrs(target.plan), exist_ok=True)
+        if before is not None and before != content:
+            ledger.grow(content)
+        return places
 
     def _run(self, shared: _Shared, jobs: Sequence[_TileJob], tally: _Tally) -> None:
         tally.begin()
@@ -462,15 +513,16 @@ class _Work:
             return map(function, units)
         return mapped(self.client, name="mosaic-finish")(function, units)
 
-    def _finish(self, target: _Target, ledger: Ledger, *, fresh: bool) -> int:
-        """Make what a store has beside its tiles, unless that is done; return the number of levels."""
-        if not fresh:
-            cube.build_pyramid(target.store, overwrite=True, apply=self._apply)
+    def _finish(self, target: _Target, ledger: Ledger, touched: Collection[int] | None) -> int:
+        """Make what a store has beside its tiles, of times that were touched; return the number of levels."""
+        if touched is None or touched:
+            times = None if touched is None else sorted(touched)
+            cube.build_pyramid(target.store, times=times, overwrite=True, apply=self._apply)
             cube.finalise(target.store, apply=self._apply)
             ledger.mark(_FINISHED, {})
         return sum(name.isdecimal() for name in open_group(target.store).group_keys())
 
-    def _cogs(self, target: _Target, places: Sequence[int], ledger: Ledger) -> tuple[str, ...]:
+    def _cogs(self, target: _Target, ledger: Ledger) -> tuple[str, ...]:
         for step, path in target.cogs.items():
             mark = f"cog-{step}-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
             # The mark goes when tiles are made again, and with it what the COG was made of.
@@ -479,7 +531,7 @@ class _Work:
             write_cog(
                 target.store,
                 path,
-                step=places[step],
+                step=step,
                 encoding=self.encoding,
                 tags={key.upper(): str(value) for key, value in _attrs(target.plan).items()},
                 overwrite=True,

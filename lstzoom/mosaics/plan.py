@@ -53,11 +53,6 @@ class TileTask(NamedTuple):
     tile: Tile
     scenes: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        """What the ledger calls it."""
-        return f"t{self.time}_r{self.tile.row}_c{self.tile.column}"
-
 
 @dataclass(frozen=True)
 class MosaicPlan:
@@ -94,6 +89,12 @@ class MosaicPlan:
         return tuple(self.scenes[step[-1]].scene.time for step in self.steps)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Name of each step, which it keeps when scenes are added: 2023, 2023-06, 2023-06-15, or all."""
+        pattern = _FORMATS[self.config.period]
+        return tuple(f"{when.astimezone(UTC):{pattern}}" if pattern else "all" for when in self.times)
+
+    @property
     def scenes_per_tile(self) -> float:
         """Mean number of scenes that a tile reads."""
         return sum(len(task.scenes) for task in self.tasks) / len(self.tasks)
@@ -109,7 +110,8 @@ class MosaicPlan:
     def mark(self, task: TileTask) -> str:
         """Name a tile with what it is made of: one whose files have changed since is not done."""
         stamps = [self.scenes[k].scene.stamp for k in task.scenes]
-        return f"{task.name}-{hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:12]}"
+        name = f"{self.labels[task.time]}_r{task.tile.row}_c{task.tile.column}"
+        return f"{name}-{hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:12]}"
 
     @property
     def content(self) -> dict[str, Any]:
@@ -120,6 +122,7 @@ class MosaicPlan:
             "config": self.config.model_dump(),
             "crs": str(self.lattice.crs),
             "window": [int(side) for side in window],
+            "times": {label: when.isoformat() for label, when in zip(self.labels, self.times, strict=True)},
             "scenes": [
                 {
                     "name": one.scene.name,
@@ -233,6 +236,17 @@ def _steps(scenes: Sequence[Scene], period: str) -> list[set[int]]:
     for number, scene in enumerate(scenes):
         found.setdefault(scene.time.astimezone(UTC).strftime(_FORMATS[period]), set()).add(number)
     return list(found.values())
+
+
+def is_grown(given: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Tell whether a plan has the scenes of another and more, and is the same otherwise."""
+    old, new = ([tuple(sorted(one.items())) for one in p.get("scenes", ())] for p in (before, given))
+    return has_same_settings(given, before) and "times" in before and set(old) < set(new)
+
+
+def has_same_settings(given: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Tell whether two plans differ in nothing but their scenes."""
+    return all(given[key] == before.get(key) for key in ("lstzoom", "config", "crs"))
 
 
 def difference(given: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ and small files go through fsspec, rasters through GDAL; both take credentials f
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -107,6 +108,11 @@ def open_container(location: str | Path, storage_options: Mapping[str, Any] | No
         )
     with _told(text):
         return _remote(text, scheme, rest, dict(storage_options or {}))
+
+
+def sha256_of(container: Container, entry: Entry) -> str:
+    """Hash the content of a file, as metadata name it."""
+    return hashlib.sha256(container.read(entry)).hexdigest()
 
 
 def looks_like(location: str) -> bool:

@@ -12,8 +12,9 @@ import rasterio
 import xarray as xr
 
 from lstzoom import raster
-from lstzoom.errors import GridMismatchError, InputError
+from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.grid import coincide, describe_grid, grid_of
+from lstzoom.kernels.quality import QA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 1024
 _PREFIX: Final = "LSTZOOM_"
+FLAGS: Final = "QA"
+"""What the band of flags is described as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,9 @@ def open_outputs(
     Raises
     ------
     InputError
-        If a file cannot be read, or is named beside a store.
+        If a file cannot be read, holds something else, or is named beside a store.
+    UnitsError
+        If the temperature is not in kelvin.
     GridMismatchError
         If the files lie on different grids.
     """
@@ -83,7 +88,7 @@ def open_outputs(
                 f"{str(lst)!r} is a Zarr store, which holds flags and uncertainty itself; name it alone"
             )
         return _from_store(Path(lst))
-    values = raster.open_lst(str(lst), chunks=_CHUNK)
+    values = _temperature(str(lst))
     grid = grid_of(values)
     return Outputs(
         values,
@@ -92,6 +97,16 @@ def open_outputs(
         None if uncertainty is None else _kelvin(str(uncertainty), grid),
         _tags(str(lst)),
     )
+
+
+def _temperature(path: str) -> xr.DataArray:
+    try:
+        return raster.open_lst(path, chunks=_CHUNK)
+    except UnitsError as error:
+        raise UnitsError(
+            f"{path!r} holds no temperature in kelvin, which lstzoom writes; name the file of "
+            "`lstzoom sharpen -o`, as it was written"
+        ) from error
 
 
 def _tags(path: str) -> dict[str, str]:
@@ -107,18 +122,20 @@ def _ours(attrs: Mapping[Any, Any]) -> dict[str, str]:
     }
 
 
-def _only(path: str, grid: GeoBox) -> raster.RasterSource:
-    source = raster.describe(path)[0]
+def _only(path: str, grid: GeoBox, what: str) -> raster.RasterSource:
+    source, *others = raster.describe(path)
     if not coincide(source.geobox, grid):
         raise GridMismatchError(
             f"{path!r} lies on {describe_grid(source.geobox)}, but the LST on {describe_grid(grid)}; name "
             "the files of one run"
         )
+    if others:
+        raise InputError(f"{path!r} has more than one band, and layers of lstzoom have one; name the {what}")
     return source
 
 
 def _kelvin(path: str, grid: GeoBox) -> xr.DataArray:
-    source = _only(path, grid)
+    source = _only(path, grid, "file of --uncertainty")
     is_kelvin = not source.units or source.units.lower() in raster.KELVIN_NAMES
     if not is_kelvin or source.description == "LST":
         raise InputError(
@@ -130,12 +147,44 @@ def _kelvin(path: str, grid: GeoBox) -> xr.DataArray:
 
 
 def _flags(path: str, grid: GeoBox) -> xr.DataArray:
-    source = _only(path, grid)
+    source = _only(path, grid, "file of --qa")
     if source.dtype != "uint8":
         raise InputError(f"{path!r} holds {source.dtype}; flags of lstzoom are uint8: name the file of --qa")
+    if source.description.upper() not in ("", FLAGS):
+        raise InputError(
+            f"{path!r} holds {source.description!r}, and no flags of lstzoom: name the file of --qa"
+        )
     # Flags are small whole numbers, which floating point keeps as they are.
     stack = raster.as_xarray(raster.LazyStack((source,), grid), ["qa"], chunks=_CHUNK)
-    return stack[0].fillna(0).astype(np.uint8)
+    flags: xr.DataArray = stack[0].fillna(0).astype(np.uint8)
+    if not source.description:
+        # Another program may have dropped what says that these are flags.
+        for start in range(0, grid.shape.y, _CHUNK):
+            require_flags(np.unique(values_of(flags, slice(start, start + _CHUNK))), path)
+    return flags
+
+
+def require_flags(values: NDArray[np.integer[Any]], where: str) -> None:
+    """Refuse values that are no flags of lstzoom.
+
+    Parameters
+    ----------
+    values
+        Values that occur, any shape.
+    where
+        What holds them, for the message.
+
+    Raises
+    ------
+    InputError
+        With the values that are none.
+    """
+    strange = sorted(set(values.ravel().tolist()) - {int(flag) for flag in QA})
+    if strange:
+        shown = ", ".join(map(str, strange[:5])) + (" ..." if len(strange) > 5 else "")
+        raise InputError(
+            f"{where!r} holds {shown}, and flags of lstzoom are {min(QA)} to {max(QA)}: name the file of --qa"
+        )
 
 
 def _from_store(path: Path) -> Outputs:

@@ -7,7 +7,8 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.grid import GridPair, coincide, describe_grid
 from lstzoom.product import masks, pictures
 from lstzoom.product.bundle import Bundle, open_bundle
-from lstzoom.product.containers import Container, open_container
+from lstzoom.product.containers import Container, open_container, sha256_of
 from lstzoom.product.description import COLLECTION_FILE, ITEM_FILE, collect, describe
 from lstzoom.product.naming import BundleName, LongName, ShortName, geohash
 from lstzoom.product.outputs import Outputs, values_of
@@ -93,7 +94,7 @@ def publish(
     outputs
         The result, from `lstzoom.product.open_outputs`.
     root
-        Existing folder; the product becomes a folder in it.
+        Folder, made if need be; the product becomes a folder in it.
     plan
         What kind of bundle.
     extras
@@ -122,17 +123,14 @@ def publish(
     source, container = open_bundle(location, storage_options=storage_options), open_container(
         location, storage_options
     )  # fmt: skip
-    pair = _require_same_scene(source, outputs)
+    pair = _require_same_scene(source, container, outputs)
     name = _name(source, outputs, what)
     target = Path(root) / name.folder
     _require_free(target, overwrite=what.overwrite)
-    draft = Path(tempfile.mkdtemp(prefix=f".{name.folder}.", dir=target.parent))
-    try:
+    with _draft(target) as draft:
         job = _Job(source, container, outputs, pair, name, what, extras or Extras(), when)
         job.write(draft / name.folder)
         _put(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     _write_json(target.parent / COLLECTION_FILE, collect(target.parent))
     logger.info("wrote %s", target)
     return target
@@ -141,7 +139,7 @@ def publish(
 # Before
 
 
-def _require_same_scene(source: Bundle, outputs: Outputs) -> GridPair:
+def _require_same_scene(source: Bundle, container: Container, outputs: Outputs) -> GridPair:
     coarse, fine = source.lst.source.geobox, outputs.grid
     ratio = round(coarse.affine.a / fine.affine.a)
     if ratio < 2 or not coincide(GridPair(coarse, ratio).fine, fine):
@@ -154,6 +152,13 @@ def _require_same_scene(source: Bundle, outputs: Outputs) -> GridPair:
         raise InputError(
             f"the result says that it was made of {made_of!r}, and the temperature of {source.location!r} is "
             f"{there!r}; name the bundle that was sharpened"
+        )
+    # Short names are the same in every bundle; content is not.
+    told = outputs.tags.get("lst_sha256")
+    if told is not None and told != sha256_of(container, source.files["lst"]):
+        raise InputError(
+            f"the result was made of a {there!r} of other content (SHA-256 {told[:12]}...) than the one of "
+            f"{source.location!r}; name the bundle that was sharpened"
         )
     return GridPair(coarse, ratio)
 
@@ -184,10 +189,6 @@ def _centre(outputs: Outputs) -> str:
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:
-    if not target.parent.is_dir():
-        raise InputError(
-            f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist; make it first"
-        )
     if not target.exists():
         return
     if not overwrite:
@@ -195,6 +196,31 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
     if not (target / ITEM_FILE).is_file():
         # A folder of another origin, as the input itself, is never removed.
         raise InputError(f"{str(target)!r} was not written by lstzoom and is never replaced; choose another")
+
+
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """Make a folder aside; after an error nothing that was made here is left, folders above it included."""
+    root = target.parent
+    new = [folder for folder in (root, *root.parents) if not folder.exists()]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=root))
+    except OSError as error:
+        _remove_empty(new)
+        raise InputError(f"cannot write {str(target)!r}: {error}; choose another folder") from error
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        _remove_empty(new)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, in which nothing is."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _put(draft: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
 from lstzoom.kernels.quality import MEANINGS, QA
-from lstzoom.product.outputs import Outputs, values_of
+from lstzoom.product.outputs import Outputs, require_flags, values_of
 from lstzoom.product.pictures import Stretch
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class Conservation:
             "bias": self.total / self.pixels, "rmse": (self.squares / self.pixels) ** 0.5,
             "largest": self.largest,
         }  # fmt: skip
-        return {"unit": "K", "coarse_pixels": self.pixels} | {k: round(v, 4) for k, v in figures.items()}
+        # Minus zero, which rounding leaves, becomes zero.
+        rounded = {name: round(value, 4) + 0.0 for name, value in figures.items()}
+        return {"unit": "K", "coarse_pixels": self.pixels} | rounded
 
 
 @dataclass(slots=True)
@@ -168,6 +170,11 @@ def survey(
         Lazy red, green and blue reflectance on the fine grid.
     factor
         Fine pixels along a pixel of the small pictures.
+
+    Raises
+    ------
+    InputError
+        If flags have values that are none.
     """
     kelvin, sigma = Histogram(0.0, _MOST_KELVIN, _KELVIN_STEP), Histogram(0.0, _MOST_KELVIN, _KELVIN_STEP)
     reflectance, conservation = Histogram(*_REFLECTANCE, _REFLECTANCE_STEP), Conservation()
@@ -182,6 +189,7 @@ def survey(
             sigma.add(values_of(outputs.uncertainty, rows))
         if flags is not None:
             flags += np.bincount(values_of(outputs.qa, rows).ravel(), minlength=256)  # type: ignore[arg-type]
+            require_flags(np.flatnonzero(flags), "qa of the result")
         if rgb is not None:
             colours = values_of(rgb, rows)
             # Clouds are bright: only ground that has a temperature decides what is white.

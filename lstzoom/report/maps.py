@@ -35,7 +35,7 @@ _STORED: Final[Mapping[str, tuple[float, float]]] = {
 
 
 def make_map(scene: ReportScene, views: Sequence[View], measured: Measured) -> dict[str, Any]:
-    """Make what a page needs for its map.
+    """Make what a page needs for the map and the histogram of one scene.
 
     Parameters
     ----------
@@ -53,60 +53,77 @@ def make_map(scene: ReportScene, views: Sequence[View], measured: Measured) -> d
     MissingExtraError
         If Bokeh is not installed.
     """
-    layers = _layers(scene, views)
-    histogram = _histogram(measured)
-    grid = scene.grids.fine
-    data = {
-        "views": [_packed(view, grid, layers) for view in views],
-        "layers": layers,
-        "order": list(layers),
-        "start": {"left": "coarse", "right": "fine"},
-        "histogram": histogram,
-        "place": f"Place in {_crs(grid)}, m (latitude, longitude)",
-        "lonlat": _degrees(grid),
-    }
+    made = make_maps([(scene, views)])
+    made["models"]["histogram"] = _histogram_figure(import_extra("bokeh.models", "report"))
+    made["data"]["histogram"] = _histogram(measured)
+    return {**made, "histogram_words": _histogram_words(measured, scene)}
+
+
+def make_maps(shown: Sequence[tuple[ReportScene, Sequence[View]]]) -> dict[str, Any]:
+    """Make a map on which one of many scenes is chosen; keys of all views differ.
+
+    Parameters
+    ----------
+    shown
+        Scenes and their views, one at least; layers, colours and their range are shared.
+
+    Returns
+    -------
+    dict
+        As `make_map` returns it, without a histogram.
+
+    Raises
+    ------
+    MissingExtraError
+        If Bokeh is not installed.
+    """
+    layers = _layers([scene for scene, _ in shown], [view for _, views in shown for view in views])
+    packed = [_packed(view, scene.grids.fine, layers) for scene, views in shown for view in views]
     return {
         "models": _models(),
-        "data": data,
-        "views": [{"key": view.key, "title": view.title} for view in views],
-        "histogram_words": _histogram_words(measured, scene),
+        "data": {"views": packed, "layers": layers, "order": list(layers), "histogram": None},
+        "views": [{"key": view.key, "title": view.title} for _, views in shown for view in views],
+        "histogram_words": "",
     }
 
 
 # Layers
 
 
-def _layers(scene: ReportScene, views: Sequence[View]) -> dict[str, dict[str, Any]]:
+def _layers(scenes: Sequence[ReportScene], views: Sequence[View]) -> dict[str, dict[str, Any]]:
     """Say how each layer looks: title, unit, colours and their range."""
     palettes = import_extra("bokeh.palettes", "report")
-    fine, coarse = (_size(scene.grids.fine), _size(scene.grids.coarse))
+    fine = _sizes([scene.grids.fine for scene in scenes])
+    coarse = _sizes([scene.grids.coarse for scene in scenes])
+    names = {name for view in views for name in view.layers}
     inferno, cividis = list(palettes.Inferno256), list(palettes.Cividis256)
     diverging = list(palettes.interp_palette(palettes.PuOr11, 256))
-    low, high = _range([view.layers[name] for view in views for name in ("fine", "coarse")], (1, 99))
+    low, high = _range([*_all_of("fine", views), *_all_of("coarse", views)], (1, 99))
     shared = {"unit": "K", "kind": "kelvin", "palette": inferno, "low": low, "high": high}
-    given = "" if scene.coarse is not None else ", averaged from the result"
+    given = "" if all(scene.coarse is not None for scene in scenes) else ", averaged from the result"
     layers: dict[str, dict[str, Any]] = {
-        "coarse": {"title": f"LST before, {coarse}{given}", **shared},
-        "fine": {"title": f"LST sharpened, {fine}", **shared},
+        "coarse": {"title": f"LST before{coarse}{given}", **shared},
+        "fine": {"title": f"LST sharpened{fine}", **shared},
     }
-    if "truth" in scene.layers:
-        layers["truth"] = {"title": f"LST truth, {fine}", **shared}
-    reach = max(abs(bound) for bound in _range([_added(view, scene.grids.ratio) for view in views], (1, 99)))
+    if "truth" in names:
+        layers["truth"] = {"title": f"LST truth{fine}", **shared}
+    reach = max(
+        abs(bound) for bound in _range([_added(view) for view in views if "coarse" in view.layers], (1, 99))
+    )
     layers["added"] = _difference("What sharpening added", reach, diverging)
     if any(view.rgb is not None for view in views):
-        layers["rgb"] = {"title": f"Natural colours, {fine}", "unit": "", "kind": "picture"}
-    if "lst_uncertainty" in scene.layers:
-        top = _range([view.layers["lst_uncertainty"] for view in views], (0, 99))[1]
+        layers["rgb"] = {"title": f"Natural colours{fine}", "unit": "", "kind": "picture"}
+    if "lst_uncertainty" in names:
+        top = _range(_all_of("lst_uncertainty", views), (0, 99))[1]
         layers["lst_uncertainty"] = {"title": "Uncertainty (standard)", "unit": "K", "kind": "positive",
                                      "palette": cividis, "low": 0.0, "high": top}  # fmt: skip
-    if "qa" in scene.layers:
+    if "qa" in names:
         layers["qa"] = _classes()
-    if "local_weight" in scene.layers:
+    if "local_weight" in names:
         layers["local_weight"] = {"title": "Weight of the local models", "unit": "", "kind": "share",
                                   "palette": cividis, "low": 0.0, "high": 1.0}  # fmt: skip
-    if "residual" in scene.layers:
-        values = [view.layers["residual"] for view in views]
-        reach = max(abs(bound) for bound in _range(values, (1, 99)))
+    if "residual" in names:
+        reach = max(abs(bound) for bound in _range(_all_of("residual", views), (1, 99)))
         layers["residual"] = _difference("Residual before correction", reach, diverging)
     return layers
 
@@ -122,16 +139,20 @@ def _classes() -> dict[str, Any]:
             "low": -0.5, "high": len(_CLASSES) - 0.5, "classes": classes}  # fmt: skip
 
 
-def _added(view: View, ratio: int) -> NDArray[np.float32]:
+def _all_of(name: str, views: Sequence[View]) -> list[NDArray[np.float32]]:
+    return [view.layers[name] for view in views if name in view.layers]
+
+
+def _added(view: View) -> NDArray[np.float32]:
     fine, coarse = view.layers["fine"], view.layers["coarse"]
+    # A view holds whole coarse pixels.
     factor = fine.shape[0] // coarse.shape[0]
-    assert factor in (1, ratio)  # noqa: S101  (a view holds whole coarse pixels)
     return fine - coarse.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _range(arrays: Sequence[NDArray[np.float32]], shares: tuple[float, float]) -> tuple[float, float]:
     """Quantiles of all that is valid, a tenth of a kelvin apart at least."""
-    known = np.concatenate([one[np.isfinite(one)] for one in arrays])
+    known = np.concatenate([np.empty(0, np.float32), *(one[np.isfinite(one)] for one in arrays)])
     if not known.size:
         return 0.0, 1.0
     low, high = np.percentile(known, shares)
@@ -155,6 +176,9 @@ def _packed(view: View, grid: GeoBox, layers: Mapping[str, Mapping[str, Any]]) -
         "width": (view.columns.stop - view.columns.start) * pixel_x,
         "height": (view.rows.stop - view.rows.start) * pixel_y,
         "pixel": pixel_x * view.step,
+        "start": dict(zip(("left", "right"), view.start, strict=True)),
+        "place": f"Place in {crs_name(grid)}, m (latitude, longitude)",
+        "lonlat": _degrees(grid),
         "rgb": None if view.rgb is None else _jpeg(view.rgb),
         "layers": {
             name: _stored(values, layers[name]["kind"])
@@ -182,12 +206,19 @@ def _jpeg(rgb: NDArray[np.uint8]) -> str:
 # Places
 
 
+def _sizes(grids: Sequence[GeoBox]) -> str:
+    """Say the side of a pixel, where it is the same for all."""
+    sizes = {_size(grid) for grid in grids}
+    return f", {sizes.pop()}" if len(sizes) == 1 else ""
+
+
 def _size(grid: GeoBox) -> str:
     side, projected = abs(grid.affine.a), grid.crs is None or not grid.crs.geographic
     return f"{side:.4g} m" if projected else f"{side:.4g}°"
 
 
-def _crs(grid: GeoBox) -> str:
+def crs_name(grid: GeoBox) -> str:
+    """Name the CRS of a grid by its code, where it has one."""
     code = None if grid.crs is None else grid.crs.to_epsg()
     return f"EPSG:{code}" if code else "the grid's CRS"
 
@@ -236,13 +267,12 @@ def _histogram_words(measured: Measured, scene: ReportScene) -> str:
 
 
 def _models() -> dict[str, Any]:
-    """Two figures for the map and one for the histogram; the page's script fills them."""
+    """Two figures, one above the other; the page's script fills them."""
     models = import_extra("bokeh.models", "report")
     x, y = models.Range1d(0, 1, name="x"), models.Range1d(0, 1, name="y")
     return {
         "left": _pane("left", x, y, models),
         "right": _pane("right", x, y, models),
-        "histogram": _histogram_figure(models),
     }
 
 
@@ -300,5 +330,8 @@ def _histogram_figure(models: Any) -> Any:  # noqa: ANN401  (Bokeh has no types)
     figure.xaxis[0].name = "histogram-axis"
     figure.y_range.start = 0
     figure.grid.grid_line_alpha = 0.5
-    figure.legend.location = "top_right"
+    figure.legend.orientation = "horizontal"
+    figure.legend.border_line_color = None
+    # Inside it would hide bars on a phone.
+    figure.add_layout(figure.legend[0], "above")
     return figure

@@ -112,6 +112,34 @@ class ArrayPlane:
         return np.asarray(part.values, np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class LevelsPlane:
+    """A layer with coarser levels, each with pixels twice as large as those of the level before.
+
+    Attributes
+    ----------
+    levels
+        Arrays of dimensions (y, x), the full resolution first.
+    """
+
+    levels: tuple[xr.DataArray, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.levels[0].sizes["y"], self.levels[0].sizes["x"]
+
+    def read(self, rows: slice, columns: slice, step: int) -> NDArray[np.float32]:
+        """Read what lies in the middle of `step` x `step` pixels, from the coarsest level that is finer."""
+        level = min(step.bit_length() - 1, len(self.levels) - 1)
+        y, x = (
+            np.floor((np.arange(part.start, part.stop, step) + step / 2) / 2**level).astype(int)
+            for part in (rows, columns)
+        )
+        part = self.levels[level].isel(y=slice(y[0], y[-1] + 1), x=slice(x[0], x[-1] + 1))
+        return np.asarray(part.values, np.float32)[np.ix_(y - y[0], x - x[0])]
+
+
 def plane_of(what: Any, grid: GeoBox) -> Plane:  # noqa: ANN401  (a source or an array)
     """Make a plane on a grid of a band of a file or of an array that lies on it.
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lstzoom.kernels.quality import QA
 from lstzoom.report.scene import ReportScene
 from lstzoom.report.views import Measured
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FLAGS: Final[Mapping[int, str]] = {
     QA.NODATA: "no temperature in the input",
@@ -53,7 +57,7 @@ def findings(scene: ReportScene, measured: Measured) -> list[Finding]:
         *_accuracy(scene.accuracy),
         _detail(measured),
         _uncertainty(measured),
-        _flags(measured),
+        flags_finding(measured.flags),
         _reliability(scene.facts),
         _footprint(scene.facts),
         _shift(scene.facts),
@@ -135,16 +139,17 @@ def _uncertainty(measured: Measured) -> Finding | None:
     )
 
 
-def _flags(measured: Measured) -> Finding | None:
-    if measured.flags is None:
+def flags_finding(flags: NDArray[np.int64] | None) -> Finding | None:
+    """Say where values come from; `flags` are pixels by flag."""
+    if flags is None or not flags.any():
         return None
-    total = int(measured.flags.sum())
-    sharpened = int(measured.flags[QA.LOCAL] + measured.flags[QA.GLOBAL])
-    valued = total - int(measured.flags[QA.NODATA] + measured.flags[QA.MASKED])
+    total = int(flags.sum())
+    sharpened = int(flags[QA.LOCAL] + flags[QA.GLOBAL])
+    valued = total - int(flags[QA.NODATA] + flags[QA.MASKED])
     rest = [
-        f"{100 * measured.flags[flag] / total:.1f} % {words}"
+        f"{100 * flags[flag] / total:.1f} % {words}"
         for flag, words in FLAGS.items()
-        if flag not in (QA.LOCAL, QA.GLOBAL) and measured.flags[flag]
+        if flag not in (QA.LOCAL, QA.GLOBAL) and flags[flag]
     ]
     return Finding(
         "Pixels that were sharpened",

@@ -43,6 +43,8 @@ class View:
         Float32 arrays by name; ``coarse`` may have fewer pixels than the others, for the same ground.
     rgb
         uint8, shape (y, x, 3).
+    start
+        Names of the layers that are shown first, left and right.
     """
 
     key: str
@@ -52,6 +54,7 @@ class View:
     step: int
     layers: dict[str, NDArray[np.float32]]
     rgb: NDArray[np.uint8] | None
+    start: tuple[str, str] = ("coarse", "fine")
 
 
 @dataclass(frozen=True, slots=True)

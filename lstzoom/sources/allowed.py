@@ -21,6 +21,7 @@ from lstzoom.errors import InputError
 NETWORK: Final = ("https://", "http://", "s3://", "gs://", "az://", "abfs://")
 """What items of a service on another machine may have read, unless its catalogue says otherwise."""
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_AMBIGUOUS: Final = re.compile(r"[\\\s\x00-\x1f\x7f]")
 _ARCHIVED: Final = re.compile(r"(?i)zip(?:\+([a-z0-9]+))?://(.*?)(?:!.*)?$", re.DOTALL)
 
 
@@ -81,6 +82,9 @@ def _place(href: str) -> str | Path | None:
         parts = urlsplit(href)
         return _real(unquote(parts.path)) if parts.netloc in {"", "localhost"} else None
     if _SCHEME.match(href):
+        # Readers of addresses do not agree on where a host ends that holds one of these.
+        if _AMBIGUOUS.search(href):
+            return None
         return _canonical(href) if href.lower().startswith(NETWORK) else None
     # GDAL's file systems, and its texts for datasets such as <VRTDataset> or NETCDF:"...".
     if href.startswith(("/vsi", "<")) or re.match(r"\w{2,}:", href) or "\0" in href:
@@ -94,7 +98,7 @@ def _real(path: str) -> Path:
 
 def _canonical(address: str) -> str:
     """One spelling of an address: scheme and host in lower case, no user, no ``..``, no query."""
-    parts = urlsplit(address.replace("\\", "/"))
+    parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2].lower()
     path = unquote(parts.path)
     flat = posixpath.normpath(path) if path else ""

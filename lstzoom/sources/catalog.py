@@ -218,9 +218,9 @@ class PairRule(Model):
     window_days: float = Field(default=3.0, ge=0, le=60, description="Largest distance in time, days.")
     min_coverage: float = Field(
         default=0.5,
-        gt=0,
+        ge=0,
         le=1,
-        description="Least share of the LST's area of interest that reflectance covers.",
+        description="Least share of the LST's area of interest that reflectance covers; 0: any.",
     )
     max_cloud: float = Field(default=60.0, ge=0, le=100, description="Most cloud of an item, percent.")
     prefer: Literal["balanced", "nearest", "clearest"] = Field(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import requests
 
+from lstzoom.errors import InputError
 from lstzoom.sources.catalog import Access
+from lstzoom.sources.fetch import fetched
 
 _TIMEOUT: Final = 10.0
 _MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xffO\xffQ")
@@ -42,16 +43,17 @@ def diagnosis(signed: str, access: Access) -> str:
             return _remote(signed, access)
         if scheme in {"", "file"} and not signed.startswith("/vsi"):
             return _local(Path(unquote(urlsplit(signed).path) if scheme else signed))
+    except InputError:
+        # It leads where may not be read: the error at hand says so, or it is told when it is read again.
+        return ""
     except (requests.RequestException, OSError, ValueError) as error:
         return f" ({type(error).__name__})"
     return ""
 
 
 def _remote(signed: str, access: Access) -> str:
-    token = os.environ.get(access.token_env or "", "")
     headers = {"Range": "bytes=0-511", "Accept-Encoding": "identity"}
-    headers |= {"Authorization": f"Bearer {token}"} if token else {}
-    with requests.get(signed, headers=headers, timeout=_TIMEOUT, stream=True) as answer:
+    with fetched(signed, access, headers=headers, timeout=_TIMEOUT) as answer:
         if not answer.ok:
             hint = _HINTS.get(answer.status_code, "the server cannot answer now")
             return f" (HTTP status {answer.status_code}: {hint})"

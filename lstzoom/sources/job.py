@@ -95,7 +95,10 @@ class PairOptions(Model):
     )
     max_cloud: float | None = Field(default=None, ge=0, le=100, description="Most cloud of an item, percent.")
     min_coverage: float | None = Field(
-        default=None, gt=0, le=1, description="Least share of the area that reflectance covers."
+        default=None,
+        ge=0,
+        le=1,
+        description="Least share of the area that reflectance covers; 0: any that meets it.",
     )
 
 
@@ -134,7 +137,16 @@ class Outputs(Model):
     )
     zarr: bool = Field(default=True, description="A Zarr cube (time, y, x) for each grid.")
     cog: bool = Field(default=True, description="Cloud-optimised GeoTIFFs of every tile.")
-    stac: bool = Field(default=True, description="STAC items and a collection.")
+    scene_cog: bool = Field(
+        default=False,
+        description="One cloud-optimised GeoTIFF of each layer for every scene, made of its tiles when all "
+        "are done.",
+    )
+    stac: bool = Field(
+        default=True,
+        description="STAC items and a collection: an item for every tile, or for every scene with scene_cog "
+        "or without cog.",
+    )
     qa: bool = Field(default=True, description="Flags that tell where a value comes from.")
     uncertainty: bool = Field(
         default=True, description="Standard uncertainty, which the published method does not have."
@@ -143,11 +155,40 @@ class Outputs(Model):
         default="uint16", description="uint16 stores steps of 0.01 K."
     )
 
+    @property
+    def scene_items(self) -> bool:
+        """Whether items are of scenes; else of tiles."""
+        return self.scene_cog or not self.cog
+
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not (self.zarr or self.cog):
             raise ValueError("nothing would be written: turn zarr or cog on")
         return self
+
+
+class MosaicOptions(MosaicConfig):
+    """The mosaic of all scenes, made by `lstzoom mosaic`, or by `lstzoom run` when the tiles are done."""
+
+    after_run: bool = Field(
+        default=False,
+        description="Whether `lstzoom run` makes it, and takes new scenes up, when the tiles are done.",
+    )
+    output: str | None = Field(
+        default=None,
+        description="Zarr store of the mosaic, relative to this file; null: mosaic.zarr beside the results.",
+    )
+    cog: str | None = Field(
+        default=None,
+        description="Also one COG of the temperature for each time: a path on a disk of the machine that "
+        "runs the job.",
+    )
+    items: bool = Field(default=True, description="Also a STAC collection, beside the store.")
+
+    @property
+    def config(self) -> MosaicConfig:
+        """How it is made, wherever it goes."""
+        return MosaicConfig(**self.model_dump(include=set(MosaicConfig.model_fields)))
 
 
 class RunOptions(Model):
@@ -168,6 +209,9 @@ class RunOptions(Model):
         ge=5,
         description="Seconds after which a run that has gone silent loses the store to the next one.",
     )
+    report: bool = Field(
+        default=True, description="Write report.html into the store when a run ends; it can be made any time."
+    )
 
 
 class Job(Model):
@@ -187,7 +231,7 @@ class Job(Model):
     outputs: Outputs = Outputs()
     cluster: Cluster = Cluster()
     run: RunOptions = RunOptions()
-    mosaic: MosaicConfig = MosaicConfig()
+    mosaic: MosaicOptions = MosaicOptions()
 
     @model_validator(mode="after")
     def _whole_strides(self) -> Self:
@@ -310,6 +354,7 @@ def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         ("catalog", ("items", "folder", "allow")),
         ("area", ("file",)),
         ("outputs", ("folder",)),
+        ("mosaic", ("output", "cog")),
     ):
         part = found.get(table)
         if isinstance(part, Mapping):

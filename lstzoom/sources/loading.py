@@ -318,12 +318,15 @@ def find(
     source = open_catalog(catalog)
     items, bands, allow = options.get("items"), options.get("bands"), options.get("allow")
     max_cloud, endpoint = options.get("max_cloud"), options.get("endpoint")
+    broken: dict[str, str] = {}
     if items is None and source.source.kind == "local":
-        items = local_items(source, options.get("folder"))
+        items = local_items(source, options.get("folder"), broken)
         # Files that tell no time are of any.
         datetime = datetime if tells_time(source) else None
     if items is not None:
-        return examine(source, items, area, datetime, bands=bands, max_cloud=max_cloud, allow=allow)
+        found = examine(source, items, area, datetime, bands=bands, max_cloud=max_cloud, allow=allow)
+        files = tuple(Unusable(name, None, reason) for name, reason in broken.items())
+        return replace(found, unusable=(*files, *found.unusable))
     source.endpoint(endpoint)
     if area is None or datetime is None:
         raise InputError(

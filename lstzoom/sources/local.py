@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,17 +12,21 @@ from pathlib import Path
 import pystac
 
 from lstzoom import stac
-from lstzoom.errors import ConfigError, InputError
+from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.sources.catalog import Access, Catalog, Layer, LocalFiles
 from lstzoom.sources.encoding import file_name
 from lstzoom.sources.reading import bands
 from lstzoom.sources.signing import is_remote
 
+logger = logging.getLogger(__name__)
+
 # What GDAL and lstzoom put beside a raster.
 _BESIDE = (".aux.xml", ".ovr", ".msk", ".part", ".json", ".xml", ".txt", ".prj", ".tfw")
 
 
-def local_items(catalog: Catalog, folder: str | Path | None = None) -> list[pystac.Item]:
+def local_items(
+    catalog: Catalog, folder: str | Path | None = None, bad: dict[str, str] | None = None
+) -> list[pystac.Item]:
     """Describe the files of a catalog of the kind ``local``.
 
     Parameters
@@ -30,6 +35,8 @@ def local_items(catalog: Catalog, folder: str | Path | None = None) -> list[pyst
         With a table ``[local]``.
     folder
         In place of the catalog's own folder, or of its list of files.
+    bad
+        Takes, by the name of its acquisition, why a file cannot be used; it then does not fail the others.
 
     Returns
     -------
@@ -61,7 +68,18 @@ def local_items(catalog: Catalog, folder: str | Path | None = None) -> list[pyst
         )
     for name, members in groups.items():
         _require_one_each(name, members, layers)
-    return [_item(name, members, times[name], catalog.access) for name, members in groups.items()]
+    found = []
+    for name, members in groups.items():
+        try:
+            found.append(_item(name, members, times[name], catalog.access))
+        except LstzoomError as error:
+            if bad is None:
+                raise
+            logger.warning("%s is not used: %s", name, error)
+            bad[name] = str(error)
+    if not found and bad:
+        raise InputError(f"no files in {str(root)!r} can be used: {next(iter(bad.values()))}")
+    return found
 
 
 def local_folder(catalog: Catalog, folder: str | Path | None = None) -> Path:

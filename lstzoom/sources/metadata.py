@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-
 from lstzoom.errors import InputError, LstzoomError, import_extra
 from lstzoom.product.metadata import read_metadata
 from lstzoom.sources.allowed import require_allowed
 from lstzoom.sources.encoding import find_asset, href_of
+from lstzoom.sources.fetch import fetched, require_allowed_onward
 from lstzoom.sources.redaction import plain, redact
-from lstzoom.sources.repeating import repeating
 from lstzoom.sources.signing import keep_logs_clean, sign
 
 if TYPE_CHECKING:
@@ -95,15 +92,12 @@ def small_file(href: str, access: Access) -> bytes:
 
 
 def _fetched(address: str, access: Access) -> bytes | None:
-    with requests.Session() as session:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=repeating(access)))
-        with session.get(address, timeout=_TIMEOUT, stream=True) as answer:
-            if not answer.ok:
-                raise InputError(
-                    f"cannot read {plain(address)!r}: HTTP status {answer.status_code}; check the access"
-                )
-            found = answer.raw.read(_MOST_BYTES + 1, decode_content=True)
+    with fetched(address, access, retries=access.retries, timeout=_TIMEOUT) as answer:
+        if not answer.ok:
+            raise InputError(
+                f"cannot read {plain(address)!r}: HTTP status {answer.status_code}; check the access"
+            )
+        found = bytes(answer.raw.read(_MOST_BYTES + 1, decode_content=True))
     return found if len(found) <= _MOST_BYTES else None
 
 
@@ -136,4 +130,5 @@ def _unpacked(href: str, access: Access) -> bytes | None:
     scheme = urlsplit(archive).scheme.lower()
     if scheme in {"http", "https"}:
         archive = sign(archive, access)
+        require_allowed_onward(archive, access)
     return _stored(f"zip://{name}::{archive}", scheme, access)

@@ -29,6 +29,7 @@ from lstzoom.sources.allowed import driver_of, require_allowed
 from lstzoom.sources.catalog import Access, Constants
 from lstzoom.sources.diagnosis import diagnosis
 from lstzoom.sources.encoding import Told, same_number, settle, to_kelvin
+from lstzoom.sources.fetch import require_allowed_onward
 from lstzoom.sources.redaction import plain, redact
 from lstzoom.sources.signing import (
     forget_tokens,
@@ -99,6 +100,7 @@ def _reached(href: str, access: Access) -> Iterator[str]:
     signed = href
     try:
         signed = sign(href, access)
+        require_allowed_onward(signed, access)
         with rasterio.Env(session=session_of(access), **gdal_options(access, href)):
             yield gdal_path(signed)
     except (LstzoomError, RasterioError) as error:
@@ -139,7 +141,7 @@ def _is_final(message: str, href: str, access: Access) -> bool:
         # A token may have been withdrawn before its time.
         forget_tokens()
         return False
-    return any(code in message for code in (*_REFUSED, *_ABSENT))
+    return any(code in message for code in (*_REFUSED, *_ABSENT, "may not be read"))
 
 
 def header(href: str, access: Access, band: int = 1) -> RasterSource:

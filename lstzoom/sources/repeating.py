@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from urllib3.util.retry import Retry
 
 from lstzoom.sources.redaction import plain, redact
-
-if TYPE_CHECKING:
-    from lstzoom.sources.catalog import Access
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +51,13 @@ class _Ours(logging.Filter):
 _OURS: Final = _Ours()
 
 
-def repeating(access: Access) -> Repetition:
-    """Repeat as often as a service wants, whatever the method; the last answer is given back."""
+def repeating(times: int, pause: float = 0.5) -> Repetition:
+    """Repeat so many times with growing pauses, whatever the method; the last answer is given back."""
     talker = logging.getLogger("urllib3.connectionpool")
     # Before the filter that takes secrets out, which turns the record into text.
     if _OURS not in talker.filters:
         talker.filters.insert(0, _OURS)
     return Repetition(
-        total=access.retries, backoff_factor=0.5, status_forcelist=_CODES, allowed_methods=None,
+        total=times, backoff_factor=pause, status_forcelist=_CODES, allowed_methods=None,
         raise_on_status=False,
     )  # fmt: skip

@@ -85,11 +85,14 @@ class Unusable:
         What it was looked at as; None if it is no item that could be looked at.
     reason
         Why not.
+    lacks
+        It has no layer of that side, as items of the other sensor have none.
     """
 
     item: str
     side: Side | None
     reason: str
+    lacks: bool = False
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -422,7 +425,12 @@ def _examined(
     if given["lst"] is given["vnir"] and source.pair.window_days > 0:
         # Of two sensors in one list, each needs to serve its own side only.
         serving = {one.item.id for side in good.values() for one in side}
-        bad = [one for one in bad if one.item not in serving or (one.side and not good[one.side])]
+        # What has a side and has it wrong is told.
+        bad = [
+            one
+            for one in bad
+            if one.item not in serving or not one.lacks or (one.side and not good[one.side])
+        ]
     bad = [*unread, *bad]
     for one in bad:
         logger.info("not used: %s", one)
@@ -457,7 +465,8 @@ def _looked_at(
     source: Catalog, item: pystac.Item, side: Side, access: Access, bands: Names, max_cloud: float
 ) -> Candidate | Unusable:
     when, place, cloud = _time_of(item), footprint(item.geometry, item.bbox), _cloud_of(item)
-    reason = _missing(source, item, side, bands) or _wrong(source, item, side, access, bands)
+    lacking = _missing(source, item, side, bands)
+    reason = lacking or _wrong(source, item, side, access, bands)
     if not reason and when is None:
         reason = "it has no datetime"
     if not reason and place is None:
@@ -465,7 +474,7 @@ def _looked_at(
     if not reason and cloud is not None and cloud > max_cloud:
         reason = f"cloud cover {cloud:.3g} % is above max_cloud {max_cloud:g} %"
     if reason or when is None or place is None:
-        return Unusable(item.id, side, reason)
+        return Unusable(item.id, side, reason, bool(lacking))
     return Candidate(item, side, when, cloud, place, access)
 
 

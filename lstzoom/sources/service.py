@@ -158,7 +158,7 @@ def _client(service: Service) -> pystac_client.Client:
             request.headers = {**(request.headers or {}), **headers}
         return request
 
-    io = StacApiIO(max_retries=repeating(service.access))
+    io = StacApiIO(max_retries=repeating(service.access.retries))
     io.session.rebuild_auth = _without(headers, host, io.session)  # type: ignore[method-assign]
     # Opening sets time-out and modifier of the connection, and takes those away that it is not given.
     return pystac_client.Client.open(service.url, stac_io=io, timeout=_TIMEOUT, request_modifier=with_headers)

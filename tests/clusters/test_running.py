@@ -35,6 +35,14 @@ def test_processes_of_this_machine() -> None:
     services.wait_until(lambda: not any(map(psutil.pid_exists, pids)), 20, "the end of the workers")
 
 
+def test_without_a_dashboard_no_port_is_shared_with_others() -> None:
+    settings = Cluster(workers=1, memory="700MB", dashboard="")
+    with connect(settings, check=False) as one, connect(settings, check=False) as other:
+        links = {client.dashboard_link for client in (one, other)}
+    assert len(links) == 2
+    assert not any(":8787" in link for link in links)
+
+
 def test_processes_come_with_the_work_and_go() -> None:
     with connect(Cluster(adaptive=Adaptive(minimum=1, maximum=3), memory="700MB")) as client:
         assert len(client.nthreads()) == 1

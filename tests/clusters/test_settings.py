@@ -155,11 +155,24 @@ def test_a_job_of_slurm_leaves_before_its_time_limit() -> None:
 def test_the_cache_of_gdal_is_no_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Cluster(kind="slurm", workers=1)
     monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
-    assert clusters._environment(settings)["GDAL_CACHEMAX"] == "256"
+    assert clusters.worker_environment(settings)["GDAL_CACHEMAX"] == "256"
     monkeypatch.setenv("GDAL_CACHEMAX", "100")
     assert "export GDAL_CACHEMAX=100" in slurm_arguments(settings)["job_script_prologue"]
     own = Cluster(environment={"GDAL_CACHEMAX": "50"})
-    assert clusters._environment(own)["GDAL_CACHEMAX"] == "50"
+    assert clusters.worker_environment(own)["GDAL_CACHEMAX"] == "50"
+
+
+def test_what_waits_is_woken_seldom_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tick, variable = "distributed.admin.tick.interval", "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL"
+    monkeypatch.delenv(variable, raising=False)
+    assert clusters._seldom(clusters.worker_environment(Cluster()))[tick] == "500ms"
+    given = Cluster(environment={variable: "1s"})
+    assert clusters._seldom(clusters.worker_environment(given))[tick] == "1s"
+    # Dask reads the environment itself.
+    monkeypatch.setenv(variable, "30ms")
+    assert tick not in clusters._seldom(clusters.worker_environment(Cluster()))
 
 
 def test_a_manifest_has_to_be_a_daskcluster(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from zarr.storage import LocalStore, LoggingStore
 
 from lstzoom import cube
 from lstzoom.encoding import FLOAT32
@@ -39,7 +41,7 @@ def fill(url: Path, spec: cube.CubeSpec = SPEC, times: Any = TIMES) -> list[int]
 
 
 def attrs_at(url: Path, group: str = "") -> dict[str, Any]:
-    return dict(zarr.open_group(url, path=group, mode="r").attrs)
+    return dict(zarr.open(url, path=group, mode="r").attrs)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -96,7 +98,9 @@ def test_layout_is_version_3_one_shard_a_tile_and_date_and_json_has_no_nan(tmp_p
     files = list(url.rglob("zarr.json"))
     for file in files:
         json.loads(file.read_text(), parse_constant=refuse)
-    assert len(files) == 1 + 7 + 2 * 8
+    figures = {url / "statistics" / "zarr.json", url / "statistics" / "by_date" / "zarr.json"}
+    assert figures <= set(files)
+    assert len(files) == 1 + 7 + 2 * 8 + len(figures)
     meta = json.loads((url / "lst" / "zarr.json").read_text())
     assert meta["zarr_format"] == 3
     assert meta["dimension_names"] == ["time", "y", "x"]
@@ -376,6 +380,22 @@ def test_no_value_at_all_takes_no_object(tmp_path: Path) -> None:
     assert np.isnan(cube.open_cube(url).lst.values[0]).all()
 
 
+def test_writing_again_and_again_keeps_nothing(tmp_path: Path) -> None:
+    url, window = tmp_path / "a.zarr", (slice(0, 32), slice(0, 32))
+    cube.create(url, SPEC, TIMES)
+    blocks = {name: one[window] for name, one in layers(0).items()}
+
+    def kept(calls: int) -> int:
+        for _ in range(calls):
+            cube.write_region(url, 0, window, blocks)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = kept(60)
+    # A writer opens the store every time; Python objects that stay would be tens for each.
+    assert (kept(120) - before) / 120 < 5
+
+
 # Levels
 
 
@@ -479,16 +499,64 @@ def test_a_pyramid_that_was_interrupted_goes_on_where_it_stopped(tmp_path: Path)
 
     with pytest.raises(KeyboardInterrupt):
         cube.build_pyramid(stopped, levels=5, apply=dies)
-    done: list[bool] = []
+    counts: list[int] = []
 
-    def told(function: Any, units: Any) -> Any:  # noqa: ANN401
-        done.extend(function(unit) for unit in units)
-        return done
+    def counted(function: Any, units: Any) -> Any:  # noqa: ANN401
+        counts.append(len(units))
+        return map(function, units)
 
-    cube.build_pyramid(stopped, levels=5, apply=told)
-    assert done[:3] == [False] * 3
-    assert all(done[3:])
+    again = tmp_path / "again.zarr"
+    fill(again)
+    for url in (again, stopped, stopped):
+        cube.build_pyramid(url, levels=5, apply=counted)
+    # Two passes each; the first three units are done, and then all are.
+    assert counts == [6, 6, 3, 6]
     assert contents(stopped) == contents(whole)
+
+
+def test_a_level_of_what_is_no_longer_there_goes(tmp_path: Path) -> None:
+    url, fresh = tmp_path / "a.zarr", tmp_path / "fresh.zarr"
+    fill(url)
+    cube.build_pyramid(url, levels=6)
+    nothing = np.full(GRID.shape, np.nan)
+    for place, columns in ((0, slice(0, 90)), (1, slice(0, 64))):
+        cube.write_region(url, place, (slice(0, 70), columns), {"lst": nothing[:, columns]})
+    cube.build_pyramid(url, levels=6, overwrite=True)
+    cube.create(fresh, SPEC, TIMES)
+    for place in (0, 1):
+        for window in windows():
+            block = {name: one[window] for name, one in layers(place).items()}
+            if place == 0 or window[1].start < 64:
+                block["lst"] = nothing[window]
+            cube.write_region(fresh, place, window, block)
+    cube.build_pyramid(fresh, levels=6)
+    assert contents(url) == contents(fresh)
+
+
+def test_a_sparse_cube_is_listed_and_not_asked_for_every_shard(tmp_path: Path) -> None:
+    grid = GeoBox((4096, 4096), GRID.affine, GRID.crs)
+    url = tmp_path / "a.zarr"
+    cube.create(url, cube.CubeSpec(grid, 64), TIMES)
+    for row, column in ((0, 0), (63, 17)):
+        window = (slice(64 * row, 64 * row + 64), slice(64 * column, 64 * column + 64))
+        cube.write_region(url, 1, window, {"lst": np.full((64, 64), 300.0 + row)})
+    store = LoggingStore(LocalStore(url), log_level="CRITICAL")
+    tasks: list[int] = []
+
+    def counted(function: Any, items: Any) -> Any:  # noqa: ANN401
+        tasks.append(len(items))
+        return map(function, items)
+
+    cube.build_pyramid(store, levels=5, apply=counted)
+    cube.finalise(store, apply=counted)
+    # Of 64 x 64 shards, 3 variables and 2 dates two shards are there.
+    assert tasks == [2, 2, 2]
+    assert store.counter["exists"] + store.counter["get"] < 500
+    with cube.open_cube(url, level=5) as dataset:
+        assert np.isfinite(dataset.lst.values).sum() == 2 * 2 * 2
+        assert dataset.lst.values[1, 127, 35] == pytest.approx(363, abs=0.0051)
+    with xr.open_zarr(url) as dataset:
+        assert dataset.lst.attrs["statistics"]["count"] == 2 * 64 * 64
 
 
 def test_only_new_dates_are_done_and_overwrite_does_again_what_changed(tmp_path: Path) -> None:
@@ -582,6 +650,71 @@ def test_statistics_of_a_cube_that_is_mostly_empty(tmp_path: Path) -> None:
         assert dataset.lst.attrs["statistics"]["mean"] == pytest.approx(300)
         assert dataset.lst.attrs["statistics"]["count"] == 1024
         assert dataset.qa.attrs["flag_counts"] == [2 * 70 * 90 - 1024, 0, 1024, 0, 0, 0]
+
+
+def test_statistics_cost_the_new_dates_and_are_those_of_a_cube_that_is_finished_once(tmp_path: Path) -> None:
+    url, once = tmp_path / "a.zarr", tmp_path / "once.zarr"
+    read: list[set[int]] = []
+
+    def noted(function: Any, rows: Any) -> Any:  # noqa: ANN401
+        read.append({row.date for row in rows})
+        return map(function, rows)
+
+    fill(url)
+    cube.finalise(url, apply=noted)
+    (new,) = cube.append_times(url, ["2026-08-01T10:00Z"])
+    window = (slice(0, 32), slice(0, 32))
+    cube.write_region(url, new, window, {name: one[window] for name, one in layers(7).items()})
+    cube.finalise(url, apply=noted)
+    before = contents(url)
+    cube.finalise(url, apply=noted)
+    assert contents(url) == before
+    # What is written again is read again, whatever variable it is.
+    warm = np.full((32, 32), 320.0)
+    cube.write_region(url, 0, window, {"lst": warm})
+    cube.finalise(url, apply=noted)
+    assert read == [{0, 1}, {new}, {0}]
+
+    cube.create(once, SPEC, [*TIMES, "2026-08-01T10:00Z"])
+    for place in (0, 1):
+        for part in windows():
+            cube.write_region(once, place, part, {name: one[part] for name, one in layers(place).items()})
+    cube.write_region(once, 0, window, {"lst": warm})
+    cube.write_region(once, new, window, {name: one[window] for name, one in layers(7).items()})
+    cube.finalise(once)
+    for name in cube.VARIABLES:
+        assert attrs_at(url, name) == attrs_at(once, name)
+    # Others write, too: then all is read.
+    zarr.open_group(url, mode="r+")["lst"][1, :32, :32] = 30_000  # type: ignore[index]
+    cube.finalise(url)
+    assert attrs_at(url, "lst") == attrs_at(once, "lst")
+    cube.finalise(url, overwrite=True, apply=noted)
+    assert read[-1] == {0, 1, new}
+    assert attrs_at(url, "lst")["statistics"]["maximum"] > 320 - 1e-6
+    assert attrs_at(url, "lst")["statistics"] != attrs_at(once, "lst")["statistics"]
+
+
+def test_a_writer_that_dies_leaves_no_figures_of_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lstzoom.cube import regions
+
+    url = tmp_path / "a.zarr"
+    fill(url)
+    cube.finalise(url)
+    write_one = regions._write
+
+    def dies(*given: Any) -> int:
+        write_one(*given)
+        raise KeyboardInterrupt
+
+    window = (slice(0, 32), slice(0, 32))
+    with monkeypatch.context() as patch:
+        patch.setattr(regions, "_write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            cube.write_region(url, 0, window, {"lst": np.full((32, 32), 340.0)})
+    cube.finalise(url)
+    assert attrs_at(url, "lst")["statistics"]["maximum"] == pytest.approx(340)
 
 
 def test_time_series_take_the_cube_as_it_is(tmp_path: Path) -> None:

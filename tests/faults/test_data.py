@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 import lstzoom
 from lstzoom import cli
 from lstzoom.errors import GridMismatchError, InputError, LstzoomError, UnitsError
+from lstzoom.kernels.uncertainty import UNKNOWN
 from lstzoom.simulate import Scene, simulate_scene
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -64,6 +65,8 @@ def require_consistent(sharp: xr.Dataset) -> None:
     has = np.isfinite(sharp.lst.values)
     np.testing.assert_array_equal(has, ~np.isin(sharp.qa.values, (NODATA, MASKED)))
     assert not np.isinf(sharp.lst.values).any()
+    np.testing.assert_array_equal(np.isfinite(sharp.lst_uncertainty.values), has)
+    assert (sharp.lst_uncertainty.values[has] > 0).all()
     if has.any():
         assert 200 < np.nanmin(sharp.lst.values) <= np.nanmax(sharp.lst.values) < 400
 
@@ -181,6 +184,9 @@ def test_masks(scene: Scene, valid: Masks) -> None:
     sharp = sharpened(scene, valid=valid)
     require_consistent(sharp)
     visible = valid if valid.shape[0] == FINE else up(valid)
+    if valid.shape[0] == COARSE and valid.any():
+        # No two neighbours tell how rough the LST is: nothing is claimed to be known well.
+        assert sharp.lst_uncertainty.values[visible].min() >= UNKNOWN
     np.testing.assert_array_equal(np.isfinite(sharp.lst.values), visible)
     assert (sharp.qa.values[~visible] == MASKED).all()
     coarse = scene.to_xarray().lst.values.repeat(RATIO, 0).repeat(RATIO, 1)

@@ -22,7 +22,6 @@ from lstzoom.sources.catalog import Access, Catalog, Constants, open_catalog
 from lstzoom.sources.encoding import Told
 from lstzoom.sources.loading import load
 from lstzoom.sources.reading import RemoteBand, read
-from tests.faults.server import Faulty, faulty_server
 from tests.sources.archive import Archive, box, make_archive, write_cog
 from tests.sources.servers import Files, file_server
 
@@ -62,8 +61,8 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.ui
 
 
 @pytest.fixture
-def server(noise: tuple[Path, NDArray[np.uint16], GeoBox]) -> Iterator[Faulty]:
-    with faulty_server(noise[0]) as one:
+def server(noise: tuple[Path, NDArray[np.uint16], GeoBox]) -> Iterator[Files]:
+    with file_server(noise[0]) as one:
         yield one
 
 
@@ -100,7 +99,7 @@ TRANSIENT = {
     ],
 )  # fmt: skip
 def test_five_per_cent(
-    server: Faulty, noise: tuple[Path, NDArray[np.uint16], GeoBox], kind: str, file: str
+    server: Files, noise: tuple[Path, NDArray[np.uint16], GeoBox], kind: str, file: str
 ) -> None:
     server.fate = lambda _name, number: kind if number % 20 == 3 else ""
     for n in range(16):
@@ -133,7 +132,7 @@ def test_a_header_that_is_cut_short(
     )
     logging.getLogger("rasterio._env").setLevel(logging.NOTSET)
     band = RemoteBand("lst", "", 1, grid, Told(), Constants(), Access(retries=2))
-    with faulty_server(tmp_path) as server:
+    with file_server(tmp_path) as server:
         server.fate = lambda _name, number: kind if number == 0 else ""
         with rasterio.open(f"/vsicurl/{server.url}/small.tif?bare={kind}{quiet}") as file:
             assert (file.crs, file.nodata) != (rasterio.CRS.from_epsg(32632), 7), "nothing is lost: cut more"
@@ -148,7 +147,7 @@ def test_a_header_that_is_cut_short(
 @pytest.mark.fault(
     "a request hangs", "given up after GDAL_HTTP_LOW_SPEED_TIME (60 s) and repeated; the same pixels"
 )
-def test_a_request_that_hangs(server: Faulty, noise: tuple[Path, NDArray[np.uint16], GeoBox]) -> None:
+def test_a_request_that_hangs(server: Files, noise: tuple[Path, NDArray[np.uint16], GeoBox]) -> None:
     server.fate = lambda _name, number: "hang" if number in {1, 7} else ""
     values = read_all(band_of(f"{server.url}/packed.tif", noise[2]), 350)
     np.testing.assert_array_equal(values, noise[1])
@@ -172,7 +171,7 @@ def test_a_request_that_hangs(server: Faulty, noise: tuple[Path, NDArray[np.uint
     ],
 )  # fmt: skip
 def test_what_keeps_failing_is_named_with_the_reason(
-    server: Faulty, noise: tuple[Path, NDArray[np.uint16], GeoBox], kind: str, reason: str
+    server: Files, noise: tuple[Path, NDArray[np.uint16], GeoBox], kind: str, reason: str
 ) -> None:
     server.fate = lambda _name, _number: kind
     with pytest.raises(InputError, match=rf"/plain\.tif'?.*{reason}"):
@@ -187,7 +186,7 @@ def test_nobody_listens(noise: tuple[Path, NDArray[np.uint16], GeoBox]) -> None:
 
 @pytest.mark.fault("one file of a scene fails", "that scene fails by name; others are unharmed")
 def test_one_scene_fails_alone(archive: Archive) -> None:
-    with faulty_server(archive.folder) as server:
+    with file_server(archive.folder) as server:
         server.fate = lambda name, _number: "cut" if name == "S2_red.tif" else ""
         both = [archive.landsat(server.url), archive.sentinel2(server.url)]
         catalog = quiet_catalog(retries=1)
@@ -257,12 +256,12 @@ def test_a_signature_of_others_that_ends(archive: Archive) -> None:
 
 
 @pytest.fixture
-def s3(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+def s3(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
     bucket = tmp_path / "scenes"
     bucket.mkdir()
     for path in archive.folder.glob("*.[tT][iI][fF]"):
         (bucket / path.name).write_bytes(path.read_bytes())
-    with faulty_server(tmp_path) as server:
+    with file_server(tmp_path) as server:
         for name, value in {
             "AWS_S3_ENDPOINT": server.url.removeprefix("http://"), "AWS_HTTPS": "NO",
             "AWS_VIRTUAL_HOSTING": "NO", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "w0rd-s3cret",
@@ -272,7 +271,7 @@ def s3(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.mark.fault("S3 throttles every second request (503 SlowDown)", "repeated; the same pixels")
-def test_s3_throttles(archive: Archive, s3: Faulty) -> None:
+def test_s3_throttles(archive: Archive, s3: Files) -> None:
     s3.fate = lambda _name, number: "slowdown" if number % 2 == 0 else ""
     both = [archive.landsat("s3://scenes"), archive.sentinel2("s3://scenes")]
     pair = load(quiet_catalog(), items=both, bands=["red"], chunks=20)
@@ -285,7 +284,7 @@ def test_s3_throttles(archive: Archive, s3: Faulty) -> None:
 
 
 @pytest.mark.fault("S3 throttles without end", f"{NAMED}; no credential in the message")
-def test_s3_throttles_without_end(archive: Archive, s3: Faulty) -> None:
+def test_s3_throttles_without_end(archive: Archive, s3: Files) -> None:
     s3.fate = lambda _name, _number: "slowdown"
     both = [archive.landsat("s3://scenes"), archive.sentinel2("s3://scenes")]
     pair = load(quiet_catalog(retries=1), items=both, bands=["red"])

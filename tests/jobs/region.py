@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,44 +10,17 @@ from typing import Any
 
 import yaml
 
+from benchmarks.dates import catalogue, file_name
 from lstzoom.simulate import Landscape, write_simulation
 
 BANDS = ("green", "red", "nir")
-CATALOG = """
-[source]
-name = "region"
-title = "Simulated dates of one place"
-kind = "local"
-licence = "CC0-1.0"
-
-[local]
-folder = "files"
-pattern = "*.tif"
-group = '(?P<id>scene_(?P<datetime>\\d{8}T\\d{6}))_.*'
-
-[lst]
-hrefs = ["*_lst.tif"]
-resolution_m = 30.0
-native_resolution_m = 30.0
-
-[vnir]
-resolution_m = 10.0
-
-[vnir.bands.green]
-hrefs = ["*_green.tif"]
-
-[vnir.bands.red]
-hrefs = ["*_red.tif"]
-
-[vnir.bands.nir]
-hrefs = ["*_nir.tif"]
-"""
+_FIRST = dt.date(2023, 6, 1)
 
 
 def make_region(folder: Path, dates: int = 2, shape: tuple[int, int] = (480, 390)) -> Path:
     """Files, catalogue and nothing else; all dates differ."""
     (folder / "files").mkdir(parents=True, exist_ok=True)
-    (folder / "region.toml").write_text(CATALOG)
+    (folder / "region.toml").write_text(catalogue("region", "Simulated dates of one place", BANDS))
     for number in range(dates):
         add_date(folder, number, shape)
     return folder
@@ -56,7 +30,7 @@ def add_date(folder: Path, number: int, shape: tuple[int, int] = (480, 390)) -> 
     world = replace(Landscape(), bands=BANDS, seed=number)
     made = write_simulation(folder / "drafts", shape, origin=(0, 0), landscape=world)
     for name in ("lst", *BANDS):
-        made[name].replace(folder / "files" / f"scene_202306{number + 1:02d}T100000_{name}.tif")
+        made[name].replace(folder / "files" / file_name(_FIRST + dt.timedelta(days=number), name))
     shutil.rmtree(folder / "drafts")
 
 

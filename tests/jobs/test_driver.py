@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -169,6 +170,27 @@ def test_workers_that_are_killed_cost_nothing_but_time() -> None:
             stop.set()
             killer.join()
     assert sorted(results) == [1000 * (n // 50) + n for n in range(150)]
+
+
+def test_results_that_cannot_be_made_anew_are_given_again(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed.scheduler import KilledWorker
+
+    worker: Any = SimpleNamespace(address="gone")
+    gather, lost = client.gather, [KilledWorker("square", worker, 3)]
+
+    def gather_or_lose(*given: Any, **settings: Any) -> Any:
+        if lost:
+            raise lost.pop()
+        return gather(*given, **settings)
+
+    monkeypatch.setattr(client, "gather", gather_or_lose)
+    results: list[int] = []
+    tally = drive(range(9), _square, client, on_done=lambda one: results.append(one.result))
+    assert sorted(results) == [n * n for n in range(9)]
+    assert tally.failed == 0
+    assert not lost
 
 
 def test_no_worker_is_told() -> None:

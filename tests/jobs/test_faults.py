@@ -201,6 +201,61 @@ def test_workers_killed_at_ten_moments(region: Path, whole: dict[str, bytes], tm
     assert leftovers(out) == []
 
 
+_HUNGRY = """
+import os, time
+import lstzoom.jobs.store as store
+write = store.Store.write
+def hungry(self, key, data):
+    if key.startswith("cogs/") and ({which}):
+        with open({mark!r}, "a") as marks:
+            marks.write("x")
+        taken = []
+        for _ in range(30):
+            taken.append(bytearray(b"x" * (64 << 20)))
+            time.sleep(0.05)
+        time.sleep(60)
+    return write(self, key, data)
+store.Store.write = hungry
+"""
+
+
+@pytest.mark.fault("a worker reaches its memory limit", "it is started anew, the run goes on; the same bytes")
+def test_a_worker_at_its_memory_limit_is_started_anew(
+    region: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    out, mark = tmp_path / "out", tmp_path / "mark"
+    job = write_fields(region, "hungry.yaml", cluster={"workers": 2, "memory": "1GB"})
+    begin = time.monotonic()
+    process = _start(
+        job, out, code=_HUNGRY.format(mark=str(mark), which=f"not os.path.exists({str(mark)!r})")
+    )
+    output = _told(process, out)
+    assert process.returncode == 0, output
+    # Otherwise it would have slept a minute.
+    assert mark.read_text() == "x"
+    assert time.monotonic() - begin < 60, output
+    assert pixels(out) == whole
+    assert leftovers(out) == []
+
+
+@pytest.mark.fault(
+    "a tile needs more memory than its worker may have", "the tile fails by name; what to change"
+)
+def test_a_tile_that_never_fits_fails_by_name(region: Path, tmp_path: Path) -> None:
+    out, mark = tmp_path / "out", tmp_path / "mark"
+    fields = {"cluster": {"workers": 2, "memory": "1GB"}, "run": {"retries": 0, "backoff_s": 0.1}}
+    job = write_fields(region, "greedy.yaml", **fields)
+    which = "key.endswith('20230601T100000/r000c000_lst.tif')"
+    process = _start(job, out, code=_HUNGRY.format(mark=str(mark), which=which))
+    output = _told(process, out)
+    assert process.returncode == 4, output
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["tiles"]["failed"] == 1
+    assert summary["tiles"]["done"] == TILES - 1
+    (failed,) = summary["failed"]
+    assert "cluster.memory" in failed["error"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.fault("Ctrl-C, or SIGTERM", "a state to go on from, and how to")
 def test_an_interrupted_run_says_how_to_go_on(

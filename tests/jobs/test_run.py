@@ -94,6 +94,26 @@ def test_sides_of_tiles_do_not_matter(region: Path, done: Path, tmp_path: Path) 
     assert open_cube(one).compute().identical(open_cube(other).compute())
 
 
+@pytest.mark.slow
+def test_tiles_of_512_and_of_1024_fine_pixels_are_the_same(tmp_path: Path) -> None:
+    """As near as whole strides come, with other workers and threads as well."""
+    folder = make_region(tmp_path / "region", 1, (1290, 1110))
+    made = {}
+    for side, workers, threads in ((176, 2, 1), (352, 1, 4)):
+        out = tmp_path / f"out{side}"
+        cluster = {"workers": workers, "threads": threads}
+        summary = run_job(_job(folder, out, grid={"tile": side}, cluster=cluster))
+        assert (summary["state"], summary["tiles"]["all"]) == ("done", {176: 9, 352: 4}[side])
+        (cube,) = (out / "cubes").iterdir()
+        (record,) = (out / "scenes").iterdir()
+        made[side] = open_cube(cube).compute(), json.loads(record.read_text())
+    (one, told), (other, said) = made.values()
+    assert one.identical(other)
+    figures = ("residual_bias", "residual_rmse", "mean_uncertainty", "unsupported_share")
+    for name in ("valid", "flags", *(f"lstzoom_{figure}" for figure in figures)):
+        assert told[name] == said[name]
+
+
 def test_tiles_that_are_lost_are_made_again_the_same(region: Path, done: Path) -> None:
     before = pixels(done)
     (cube,) = (done / "cubes").iterdir()
@@ -166,10 +186,16 @@ def test_a_scene_that_cannot_be_read_fails_by_name_and_the_rest_is_done(
     assert "scene_20230602T100000_red.tif" in failure["error"]
     broken.write_bytes(whole)
     # The file has another time now, and is a part of what the job is.
-    with pytest.raises(JobChangedError, match="lstzoom run --since last"):
-        run_job(job, Options(only_failed=True))
-    summary = run_job(job, Options(since_last=True))
+    with pytest.raises(JobChangedError, match="lstzoom retry --failed"):
+        run_job(job)
+    # What is new did not fail.
+    add_date(folder, 2)
+    summary = run_job(job, Options(only_failed=True))
     assert (summary["state"], summary["failed"]) == ("done", [])
+    assert summary["tiles"] == {"all": 24, "before": 12, "done": 12, "failed": 0, "left": 0}
+    for new in (folder / "files").glob("scene_20230603*"):
+        new.unlink()
+    assert run_job(job)["state"] == "nothing new"
     (one,), (other,) = ((store / "cubes").iterdir() for store in (done, tmp_path / "out"))
     assert open_cube(one).compute().identical(open_cube(other).compute())
     assert leftovers(tmp_path / "out") == ["failed/scene_20230602T100000"] or not leftovers(tmp_path / "out")

@@ -18,6 +18,7 @@ from lstzoom.jobs.lease import leased
 from lstzoom.jobs.run import run_job
 from lstzoom.jobs.state import Options
 from lstzoom.jobs.store import Store, as_json, store_at, store_error
+from lstzoom.mosaics.after import JobMosaic
 from lstzoom.sources.job import read_job
 from tests.jobs.region import pixels, write_fields
 from tests.s3_server import access
@@ -128,10 +129,12 @@ def test_a_lease_in_a_bucket(bucket: str, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_a_job_into_a_bucket_is_the_job_into_a_folder(bucket: str, region: Path, tmp_path: Path) -> None:
-    job = read_job(write_fields(region, "s3.yaml"))
-    run_job(job, Options(into=str(tmp_path / "out")))
+    section = {"after_run": True, "crs": "EPSG:32632", "tile": 256, "feather": 200}
+    job = read_job(write_fields(region, "s3.yaml", outputs={"scene_cog": True}, mosaic=section))
+    mosaic = JobMosaic.of(job)
+    run_job(job, Options(into=str(tmp_path / "out"), finisher=mosaic))
     url = f"{bucket}/job"
-    summary = run_job(job, Options(into=url))
+    summary = run_job(job, Options(into=url, finisher=mosaic))
     assert (summary["state"], summary["store"], summary["tiles"]["done"]) == ("done", url, 24)
     store, want = store_at(url), pixels(tmp_path / "out")
     there = set(store.keys(""))
@@ -140,10 +143,13 @@ def test_a_job_into_a_bucket_is_the_job_into_a_folder(bucket: str, region: Path,
         assert store.read(key) == want[key], key
     (cube,) = {key.split("/")[1] for key in store.keys("cubes")}
     assert open_cube(f"{url}/cubes/{cube}").lst.notnull().all()
+    assert "cogs/scene_20230601T100000/scene_lst.tif" in there
+    there_too, here = (open_cube(f"{one}/mosaic.zarr").load() for one in (url, tmp_path / "out"))
+    assert there_too.identical(here)
     assert "lease.json" not in there
     assert any(key.startswith("logs/") for key in there)
     store.remove("scenes/scene_20230601T100000.json")
     store.remove("ledger/scene_20230601T100000/r000c001.json")
-    summary = run_job(job, Options(into=url))
+    summary = run_job(job, Options(into=url, finisher=mosaic))
     assert (summary["state"], summary["tiles"]["done"], summary["tiles"]["before"]) == ("done", 1, 23)
-    assert run_job(job, Options(into=url, since_last=True))["state"] == "nothing new"
+    assert run_job(job, Options(into=url, since_last=True, finisher=mosaic))["state"] == "nothing new"

@@ -446,5 +446,5 @@ def test_any_number_of_pixels_takes_the_same_way(seed, features, width):
 
 def test_more_features_than_a_node_can_name_are_refused():
     rows = np.zeros((4, 513), np.float32)
-    with pytest.raises(ConfigError, match="513 features.*at most .* 512 features"):
+    with pytest.raises(ConfigError, match=r"513 features.*at most .* 512 features"):
         fit_forest(rows, single([1, 2, 3, 4]), np.ones(4, np.float32), everywhere(4), TreeSettings(1, 1, 1))

@@ -17,10 +17,12 @@ from lstzoom.kernels.uncertainty import (
     COVERAGE,
     LEAST_FADING,
     NORMAL,
+    UNKNOWN,
     FadingSums,
     fading,
     fading_sums,
     fit_errors,
+    unlearned,
 )
 from tests.kernels.tiny import make_scene, sharpen, train, trained, with_gaps
 from tests.kernels.tiny import settings as block_settings
@@ -200,3 +202,25 @@ def test_without_detail_the_roughness_of_the_lst_is_known():
     nothing = np.zeros((1, 24, 24), np.float32)
     sums = fading_sums(nothing, lst, np.zeros(lst.shape, bool), (slice(0, 8), slice(0, 8)), 3)
     assert (sums + sums).roughness == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("apart", "expected"), [(0.0, UNKNOWN), (1.0, UNKNOWN), (20.0, np.sqrt(2) * 10)], ids=str
+)
+def test_without_neighbours_no_pixel_is_known_well(apart, expected):
+    checkers = np.where(np.add.outer(np.arange(8), np.arange(8)) % 2, np.nan, 300).astype(np.float32)
+    nothing = np.zeros((1, 24, 24), np.float32)
+    sums = fading_sums(nothing, checkers, np.isfinite(checkers), (slice(0, 8), slice(0, 8)), 3)
+    assert np.isnan(sums.roughness)
+    rows = some_rows(100)
+    rows = replace(rows, target=(300 + apart * (np.arange(100) % 2)).astype(np.float32))
+    assert unlearned(sums, rows) == pytest.approx(expected)
+    assert unlearned(sums, rows.take(np.zeros(100, np.bool_))) == UNKNOWN
+
+
+def test_with_neighbours_their_difference_is_told():
+    lst = np.tile(np.float32([300, 302]), (8, 4))
+    sums = fading_sums(
+        np.zeros((1, 24, 24), np.float32), lst, np.isfinite(lst), (slice(0, 8), slice(0, 8)), 3
+    )
+    assert unlearned(sums, some_rows(0)) == sums.roughness == pytest.approx(2.0)

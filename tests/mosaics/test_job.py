@@ -19,7 +19,7 @@ from lstzoom.mosaics.ledger import Ledger
 from lstzoom.mosaics.scenes import Patchwork, ZarrLayer, open_scenes
 from lstzoom.mosaics.simulated import RegionPlan, simulate_region
 from lstzoom.sources.job import parse_job, read_job, write_job
-from tests.jobs.region import make_region, write_fields
+from tests.jobs.region import add_date, make_region, write_fields
 
 SETTINGS = ["--crs", "EPSG:32632", "--tile", "128", "--feather", "200"]
 
@@ -136,6 +136,61 @@ def test_settings_of_a_mosaic_stand_in_the_job() -> None:
     assert 'crs: "utm"' in text
     with pytest.raises(InputError, match=r"mosaic\.rule"):
         parse_job({**job.model_dump(mode="json"), "mosaic": {"rule": "mode"}})
+
+
+@pytest.mark.cluster
+def test_a_run_ends_with_the_mosaic_and_takes_new_dates_up(tmp_path: Path) -> None:
+    make_region(tmp_path / "region", 1)
+    section = {"after_run": True, "crs": "EPSG:32632", "tile": 256, "feather": 200, "cog": "mosaic.tif"}
+    path = write_fields(tmp_path / "region", mosaic=section, cluster={"workers": 1}, run={"retries": 0})
+    code, out, _ = called("plan", path)
+    assert code == 0
+    assert "mosaic (mean): EPSG:32632, 768 x 512 pixels, 6 tiles, 1 times" in out
+    code, _, err = called("run", path)
+    assert code == 0, err
+    mosaic = tmp_path / "region" / "out" / "mosaic.zarr"
+    assert f"{mosaic}: mosaic of 1 scenes, 768 x 512 pixels, 6 tiles made" in err
+    assert (tmp_path / "region" / "mosaic.tif").is_file()
+    code, _, err = called("run", path)
+    assert (code, "nothing new" in err) == (0, True)
+    # The command makes the same one, so there is nothing to do.
+    (same,) = json.loads(called("mosaic", path, "--json", "-q")[1])
+    assert (same["store"], same["tiles"], same["skipped"]) == (str(mosaic), 0, 6)
+    add_date(tmp_path / "region", 1)
+    code, _, err = called("run", path, "--since", "last", "--json")
+    assert code == 0, err
+    summary = json.loads((tmp_path / "region" / "out" / "summary.json").read_text())
+    assert [one["scenes"] for one in summary["mosaics"]] == [2]
+    assert called("mosaic", tmp_path / "region" / "out", "-o", tmp_path / "b.zarr", *SETTINGS[:2],
+                  "--tile", 256, "--feather", 200)[0] == 0  # fmt: skip
+    for level in (0, 1):
+        grown, whole = (open_cube(one, level=level).load() for one in (mosaic, tmp_path / "b.zarr"))
+        assert grown.drop_attrs().identical(whole.drop_attrs())
+    # Killed before the mosaic: the same run makes what is missing, and no tile again.
+    ledger = Ledger.of(str(mosaic))
+    ledger.drop([min(ledger.done())])
+    code, _, err = called("run", path)
+    assert (code, "done: 0 tiles" in err, "1 tiles made, 5 as they were" in err) == (0, True, True), err
+    # It has a scene whose tiles are lost and cannot be made again: tiles and mosaic stay, and it says so.
+    folder = tmp_path / "region" / "out"
+    (folder / "scenes" / "scene_20230602T100000.json").unlink()
+    (folder / "ledger" / "scene_20230602T100000" / "r000c000.json").unlink()
+    cog = folder / "cogs" / "scene_20230602T100000" / "r000c000_lst.tif"
+    cog.unlink()
+    # Nothing can take the place of a folder.
+    cog.mkdir()
+    code, _, err = called("run", path)
+    assert code == 4
+    assert "the mosaic could not be made" in err
+    assert "is missing" in err
+    cog.rmdir()
+    assert called("run", path)[0] == 0
+    # Of other settings it is refused before any work, with what to do.
+    path.write_text(path.read_text().replace("feather: 200", "feather: 300"))
+    code, _, err = called("run", path)
+    assert (code, "feather: 200.0 before, 300.0 now" in err, "lstzoom mosaic JOB --overwrite" in err) == (
+        3, True, True,
+    )  # fmt: skip
 
 
 @pytest.mark.cluster

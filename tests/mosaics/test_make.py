@@ -157,6 +157,85 @@ def test_another_mosaic_is_refused_and_replaced_when_asked(region: Path, tmp_pat
     assert made.skipped == 0
 
 
+def _known(path: Path) -> xr.Dataset:
+    cube = open_cube(path).load()
+    return cube.where(cube["count"].max("time") > 0, drop=True)
+
+
+@pytest.mark.parametrize("rule", ["latest", "median", "mean"])
+def test_a_new_scene_is_taken_up_by_the_tiles_that_it_touches(
+    region: Path, tmp_path: Path, rule: str
+) -> None:
+    settings = {**SETTINGS, "rule": rule, "tile": 64, "feather": 100}
+    scenes = open_scenes([region])
+    lstzoom.mosaic(scenes, tmp_path / "whole.zarr", **settings)
+    # Scenes at the ends keep the grid; the one between them, of a day between theirs, comes later.
+    (first,) = lstzoom.mosaic(scenes[:2] + scenes[3:], tmp_path / "grown.zarr", **settings)
+    (grown,) = lstzoom.mosaic(scenes, tmp_path / "grown.zarr", **settings)
+    assert (first.scenes, grown.scenes) == (3, 4)
+    assert 0 < grown.tiles < grown.tiles + grown.skipped
+    assert_same(tmp_path / "grown.zarr", tmp_path / "whole.zarr")
+    (again,) = lstzoom.mosaic(scenes, tmp_path / "grown.zarr", **settings)
+    assert (again.tiles, again.skipped) == (0, grown.tiles + grown.skipped)
+    ids = [item.id for item in pystac.Collection.from_file(str(grown.collection)).get_items()]
+    assert ids == ["grown"]
+
+
+@pytest.mark.parametrize("period", ["day", "month", "all"])
+def test_growing_step_by_step_is_making_it_at_once(region: Path, tmp_path: Path, period: str) -> None:
+    settings = {**SETTINGS, "period": period, "rule": "latest"}
+    scenes = open_scenes([region])
+    # A month earlier than all others, which comes last.
+    early = replace(scenes[0], time=scenes[0].time.replace(month=5))
+    every = (early, *scenes[1:])
+    lstzoom.mosaic(every, tmp_path / "whole.zarr", **settings, cog=tmp_path / "whole.tif")
+    for count in (2, 3, 4):
+        lstzoom.mosaic(every[-count:], tmp_path / "grown.zarr", **settings, cog=tmp_path / "grown.tif")
+    a, b = (_known(tmp_path / f"{name}.zarr") for name in ("whole", "grown"))
+    for name in ("time", *LAYERS):
+        np.testing.assert_array_equal(a[name].values, b[name].values)
+    cogs = sorted(tmp_path.glob("grown*.tif"))
+    assert len(cogs) == a.sizes["time"]
+    for path in cogs:
+        with rasterio.open(path) as file, rasterio.open(str(path).replace("grown", "whole")) as other:
+            np.testing.assert_array_equal(file.read(1), other.read(1))
+
+
+def test_growth_that_was_interrupted_goes_on(
+    region: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, scenes = {**SETTINGS, "tile": 64}, open_scenes([region])
+    output, body, calls = tmp_path / "grown.zarr", make._make_tile, []
+    lstzoom.mosaic(scenes[:2] + scenes[3:], output, **settings)
+
+    def interrupted(shared, job):
+        calls.append(job.name)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return body(shared, job)
+
+    monkeypatch.setattr(make, "_make_tile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lstzoom.mosaic(scenes, output, **settings)
+    monkeypatch.setattr(make, "_make_tile", body)
+    (second,) = lstzoom.mosaic(scenes, output, **settings)
+    assert second.tiles > 0
+    lstzoom.mosaic(scenes, tmp_path / "whole.zarr", **settings)
+    assert_same(output, tmp_path / "whole.zarr")
+
+
+def test_growth_beyond_the_grid_makes_it_anew(
+    region: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings, scenes = {**SETTINGS, "tile": 64}, open_scenes([region])
+    lstzoom.mosaic(scenes[:1], tmp_path / "grown.zarr", **settings)
+    (grown,) = lstzoom.mosaic(scenes, tmp_path / "grown.zarr", **settings)
+    assert "grows beyond its grid" in caplog.text
+    assert grown.skipped == 0
+    lstzoom.mosaic(scenes, tmp_path / "whole.zarr", **settings)
+    assert_same(tmp_path / "grown.zarr", tmp_path / "whole.zarr")
+
+
 def test_a_store_that_is_no_mosaic_is_never_replaced(region: Path, tmp_path: Path) -> None:
     place = tmp_path / "work.zarr"
     place.mkdir()
@@ -172,9 +251,7 @@ def test_one_time_for_each_day(region: Path, tmp_path: Path) -> None:
         [region], tmp_path / "days.zarr", **SETTINGS, period="day", cog=tmp_path / "day.tif"
     )
     assert made.times == 4
-    assert sorted(Path(one).name for one in made.cogs) == [
-        f"day-2023060{d}T101500Z.tif" for d in (1, 2, 3, 4)
-    ]
+    assert sorted(Path(one).name for one in made.cogs) == [f"day-2023-06-0{d}.tif" for d in (1, 2, 3, 4)]
     cube = open_cube(tmp_path / "days.zarr")
     assert cube["count"].max() == 1
     # A cube is a source in turn: all its days are the scenes of a mosaic.

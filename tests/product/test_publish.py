@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from lstzoom import cli
 from lstzoom.config import SharpenConfig
-from lstzoom.errors import GridMismatchError, InputError
+from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.product import MaskRules, ProductPlan, ingest, open_bundle, open_outputs, publish
 from lstzoom.product import metadata as md
 from lstzoom.product.naming import LongName, ShortName, kind_of
@@ -469,6 +469,30 @@ def test_a_result_of_another_day_on_the_same_grid_is_refused(scene: Scene, run: 
         publish(write_bundle(tmp_path, day, scene=scene), open_outputs(run / "lst.tif"), tmp_path)
 
 
+def test_a_bundle_with_the_same_names_on_the_same_grid_is_refused(tmp_path: Path) -> None:
+    bands = ("blue", "green", "red", "rededge", "nir", "nir08")
+    plan = BundlePlan("short")
+    one, other = (
+        write_bundle(
+            tmp_path / name,
+            plan,
+            scene=simulate_scene((120, 120), bands=bands, seed=seed),
+            container="folder",
+        )
+        for name, seed in (("one", 1), ("other", 2))
+    )
+    lst = tmp_path / "lst.tif"
+    done = CliRunner().invoke(cli.app, ["sharpen", str(one), "-o", str(lst), "-q"])
+    assert done.exit_code == cli.OK, done.stderr
+    with rasterio.open(lst) as file:
+        told = file.tags()["LSTZOOM_LST_SHA256"]
+    assert told == hashlib.sha256((one / "lst.tiff").read_bytes()).hexdigest()
+    with pytest.raises(InputError, match=r"of other content .* name the bundle that was sharpened"):
+        publish(other, open_outputs(lst), tmp_path / "products")
+    assert not (tmp_path / "products").exists()
+    assert publish(one, open_outputs(lst), tmp_path / "products").is_dir()
+
+
 def test_what_exists_is_replaced_only_on_demand(bundle: Path, run: Path, tmp_path: Path) -> None:
     outputs = open_outputs(run / "lst.tif", run / "qa.tif")
     done = publish(bundle, outputs, tmp_path)
@@ -486,9 +510,25 @@ def test_what_exists_is_replaced_only_on_demand(bundle: Path, run: Path, tmp_pat
 def test_names_that_cannot_be_made_are_told(bundle: Path, run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--order"):
         publish(bundle, open_outputs(run / "lst.tif"), tmp_path, ProductPlan("short"))
-    with pytest.raises(InputError, match="make it first"):
-        publish(bundle, open_outputs(run / "lst.tif"), tmp_path / "absent")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_is_made_and_goes_with_a_product_that_fails(
+    bundle: Path, run: Path, tmp_path: Path
+) -> None:
+    outputs, root = open_outputs(run / "lst.tif"), tmp_path / "deep" / "below"
+    done = publish(bundle, outputs, root)
+    assert done.parent == root
+    assert (root / "collection.json").is_file()
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    with pytest.raises(InputError, match="choose another folder"):
+        publish(bundle, outputs, tmp_path / "file" / "below")
+    small = replace(outputs, lst=outputs.lst.where(outputs.lst < 0))
+    with pytest.raises(InputError, match="nothing to publish"):
+        publish(bundle, small, tmp_path / "other" / "below")
+    assert {path.name for path in tmp_path.iterdir()} == {"deep", "file"}
+    with pytest.raises(InputError, match="--overwrite"):
+        publish(bundle, outputs, root)
 
 
 def test_outputs_that_do_not_belong_together_are_refused(run: Path, bundle: Path, tmp_path: Path) -> None:
@@ -497,10 +537,52 @@ def test_outputs_that_do_not_belong_together_are_refused(run: Path, bundle: Path
         open_outputs(run / "lst.tif", layer(tmp_path, "scl_mask_30m"))
     with pytest.raises(InputError, match="flags of lstzoom are uint8"):
         open_outputs(run / "lst.tif", run / "lst.tif")
+    with pytest.raises(InputError, match="more than one band"):
+        open_outputs(run / "lst.tif", layer(tmp_path, "scl_mask_10m"))
     with pytest.raises(InputError, match="name it alone"):
         open_outputs(run / "all.zarr", run / "qa.tif")
     with pytest.raises(InputError, match=r"no Zarr store|holds no 'lst'"):
         open_outputs(tmp_path)
+
+
+def test_flags_are_those_of_lstzoom(run: Path, bundle: Path, tmp_path: Path) -> None:
+    with rasterio.open(run / "qa.tif") as file:
+        stored, profile = file.read(), file.profile
+
+    def written(name: str, values: Any, description: str = "") -> Path:
+        with rasterio.open(tmp_path / name, "w", **profile) as file:
+            file.write(values)
+            if description:
+                file.set_band_description(1, description)
+        return tmp_path / name
+
+    # What another program copied says less, and is the same.
+    copied = open_outputs(run / "lst.tif", written("copied.tif", stored)).qa
+    assert copied is not None
+    np.testing.assert_array_equal(copied.values, stored[0])
+    for name, value, description, message in (
+        ("classes.tif", 200, "", r"holds 200, and flags of lstzoom are 0 to 5"),
+        ("cloud.tif", 1, "cloud", "holds 'cloud', and no flags of lstzoom"),
+    ):
+        strange = stored.copy()
+        strange[0, -1, -1] = value
+        with pytest.raises(InputError, match=message):
+            open_outputs(run / "lst.tif", written(name, strange, description))
+    strange[0, -1, -1] = 9
+    outputs = open_outputs(run / "lst.tif", written("wrong.tif", strange, "QA"))
+    with pytest.raises(InputError, match="holds 9, and flags"):
+        publish(bundle, outputs, tmp_path / "products")
+
+
+def test_a_temperature_in_celsius_is_told_what_it_is_for(run: Path, tmp_path: Path) -> None:
+    with rasterio.open(run / "lst.tif") as file:
+        profile, celsius = file.profile, file.read().astype(np.float32) * 0.01 - 273.15
+    profile |= {"dtype": "float32", "nodata": None, "predictor": 3}
+    with rasterio.open(tmp_path / "celsius.tif", "w", **profile) as file:
+        file.write(celsius)
+    with pytest.raises(UnitsError, match="name the file of `lstzoom sharpen -o`") as error:
+        open_outputs(tmp_path / "celsius.tif")
+    assert "--lst-units" not in str(error.value)
 
 
 def test_a_run_that_fails_leaves_nothing(bundle: Path, run: Path, tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,17 +15,10 @@ from lstzoom.kernels.quality import QA
 from lstzoom.report import from_dataset, write_report
 from lstzoom.report.sentences import FLAGS
 from lstzoom.simulate import simulate_scene
+from tests import browser
+from tests.browser import DESKTOP, PHONE
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium here: make apt-browser"),
-]
-FLAGS_OF_CHROMIUM = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-PHONE, DESKTOP = (390, 844), (1280, 900)
+pytestmark = [pytest.mark.slow, browser.needs_browser]
 
 
 class Shown:
@@ -41,18 +31,7 @@ class Shown:
         self.coarse, self.fine, self.qa = lst, fine, qa
 
     def open(self, size: tuple[int, int]) -> None:
-        width, height = size
-        self.driver.get("about:blank")
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
-        )
-        self.driver.get_log("performance")
-        self.driver.get(self.page.as_uri())
-        end = time.monotonic() + 30
-        while not self.run("return document.body.dataset.ready"):
-            assert time.monotonic() < end, self.driver.get_log("browser")
-            time.sleep(0.05)
+        browser.visit(self.driver, self.page.as_uri(), size, "ready")
 
     def run(self, script: str, *arguments: object) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -88,23 +67,14 @@ class Shown:
         return float(found.removeprefix("inset(").split()[3].rstrip("%)"))
 
     def errors(self) -> list[str]:
-        return [one["message"] for one in self.driver.get_log("browser") if one["level"] != "INFO"]
+        return browser.errors(self.driver)
 
     def requests(self) -> set[str]:
-        events = [json.loads(one["message"])["message"] for one in self.driver.get_log("performance")]
-        urls = [
-            event["params"]["request"]["url"]
-            for event in events
-            if event["method"] == "Network.requestWillBeSent"
-        ]
-        return {url for url in urls if not url.startswith(("data:", "blob:", "about:", "chrome:"))}
+        return browser.requests(self.driver)
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
     root = tmp_path_factory.mktemp("browser")
     data = simulate_scene((90, 120), bands=("blue", "green", "red", "nir"), seed=5).to_xarray()
     lst = data.lst.copy()
@@ -112,16 +82,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     config = lstzoom.SharpenConfig(outputs=("local_weight", "residual"))
     sharp = lstzoom.sharpen(data.vnir, lst, config=config)
     page = write_report(from_dataset(sharp, lst=lst, vnir=data.vnir), root / "report.html")
-    options = webdriver.ChromeOptions()
-    for flag in (*FLAGS_OF_CHROMIUM, f"--user-data-dir={root / 'profile'}"):
-        options.add_argument(flag)
-    options.binary_location = str(CHROMIUM)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    try:
+    with browser.chromium(root / "profile") as driver:
         yield Shown(driver, page, lst.values, sharp.lst.values, sharp.qa.values)
-    finally:
-        driver.quit()
 
 
 def kelvin(text: str) -> float:

@@ -12,13 +12,18 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+SLOW_DOWN = (
+    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
+)
 
 
 def free_port() -> int:
@@ -65,8 +70,19 @@ class Files:
     ----------
     failures
         Status codes of the next requests for a file; 0 breaks the connection in the middle of the body.
+    fate
+        From name and number of a request for a part of a file to a kind of failure; empty for none. A number
+        is a status; ``slowdown`` the one of S3; ``hang`` never answers; ``drop`` closes the connection;
+        ``cut`` sends half of the body; ``short`` says so in the range, too; ``less`` says half and sends
+        half; ``html`` sends another page; ``empty`` nothing; ``whole`` the whole file.
+    hang
+        Seconds that a request hangs.
+    redirects
+        From names to addresses that requests for them are led on to, with `led_by` as status.
     secret
         Token that every file needs as ``sig``; also given out below ``/sas/token/``.
+    requests, failed
+        Number of requests for parts of files; how often each kind of `fate` came.
     asked, headers
         Paths of requests, with query; their headers, names in lower case.
     """
@@ -74,16 +90,42 @@ class Files:
     folder: Path
     url: str = ""
     failures: dict[str, list[int]] = field(default_factory=dict)
+    fate: Callable[[str, int], str] = field(default=lambda _name, _number: "")
+    hang: float = 2.5
+    redirects: dict[str, str] = field(default_factory=dict)
+    led_by: int = 302
     secret: str = ""
     lifetime: float = 3600.0
+    requests: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
     asked: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def note(self, path: str, headers: Iterable[tuple[str, str]]) -> None:
+        """Remember what was asked."""
+        with self.lock:
+            self.asked.append(path)
+            self.headers.append({name.lower(): value for name, value in headers})
+
     def next_failure(self, name: str) -> int | None:
+        """Take the next failure that waits for a file."""
         with self.lock:
             waiting = self.failures.get(name)
             return waiting.pop(0) if waiting else None
+
+    def next_fate(self, name: str) -> str:
+        """Count a request for a part of a file, and say what becomes of it."""
+        with self.lock:
+            kind = self.fate(name, self.requests)
+            self.requests += 1
+            self.failed[kind] += bool(kind)
+        return kind
+
+    def token(self) -> bytes:
+        """Answer of the token service."""
+        expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + self.lifetime))
+        return json.dumps({"msft:expiry": expiry, "token": f"st=x&sig={self.secret}"}).encode()
 
 
 def _handler(files: Files) -> type[BaseHTTPRequestHandler]:  # noqa: C901  (a class of small methods)
@@ -91,61 +133,72 @@ def _handler(files: Files) -> type[BaseHTTPRequestHandler]:  # noqa: C901  (a cl
         protocol_version = "HTTP/1.1"
 
         def do_HEAD(self) -> None:
-            self.respond(body=False)
+            self.respond()
 
         def do_GET(self) -> None:
-            self.respond(body=True)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.respond()
 
-        def respond(self, *, body: bool) -> None:
+        def respond(self) -> None:
+            files.note(self.path, self.headers.items())
             parts = urlsplit(self.path)
             name = parts.path.lstrip("/")
-            with files.lock:
-                files.asked.append(self.path)
-                files.headers.append({name.lower(): value for name, value in self.headers.items()})
+            path = files.folder / name
             if name.startswith("sas/token/"):
-                self.give_token()
+                self.send(200, files.token())
                 return
             failure = files.next_failure(name)
-            path = files.folder / name
             if failure:
-                self.refuse(failure)
+                self.send(failure, b"")
+            elif name in files.redirects:
+                self.send(files.led_by, b"", Location=files.redirects[name])
             elif files.secret and parse_qs(parts.query).get("sig") != [files.secret]:
-                self.refuse(403)
+                self.send(403, b"")
             elif not path.is_file():
-                self.refuse(404)
+                self.send(404, b"")
             else:
-                self.give(path.read_bytes(), body=body, broken=failure == 0)
+                self.give(path, "cut" if failure == 0 else "")
 
-        def refuse(self, code: int) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+        def give(self, path: Path, kind: str) -> None:
+            data, span = path.read_bytes(), self.headers.get("Range", "")
+            if not span or self.command == "HEAD":
+                self.send(200, data, sent=data[: len(data) // 2] if kind else data)
+                return
+            start, _, end = span.removeprefix("bytes=").partition("-")
+            first, last = int(start), min(int(end or len(data) - 1), len(data) - 1)
+            self.answer(kind or files.next_fate(path.name), data, first, last)
 
-        def give_token(self) -> None:
-            expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + files.lifetime))
-            answer = {"msft:expiry": expiry, "token": f"st=x&sig={files.secret}"}
-            data = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def give(self, data: bytes, *, body: bool, broken: bool) -> None:
-            span = self.headers.get("Range", "")
-            first, last = 0, len(data) - 1
-            if span.startswith("bytes="):
-                start, _, end = span[6:].partition("-")
-                first, last = int(start), min(int(end or last), last)
+        def answer(self, kind: str, data: bytes, first: int, last: int) -> None:
             part = data[first : last + 1]
-            self.send_response(206 if span else 200)
+            half = part[: len(part) // 2]
+            if kind == "hang":
+                time.sleep(files.hang)
+            if kind in {"hang", "drop"}:
+                self.close_connection = True
+            elif kind == "slowdown":
+                self.send(503, SLOW_DOWN)
+            elif kind.isdigit():
+                self.send(int(kind), b"")
+            elif kind == "whole":
+                self.send(200, data)
+            else:
+                other = {"short": half, "less": half, "empty": b"", "html": b"<html>Come back later</html>"}
+                told = other.get(kind, part)
+                end = first + len(half) - 1 if kind == "short" else last
+                span = {"Content-Range": f"bytes {first}-{end}/{len(data)}"}
+                self.send(206, told, sent=half if kind == "cut" else told, **span)
+
+        def send(self, status: int, told: bytes, *, sent: bytes | None = None, **headers: str) -> None:
+            """Answer with the length of `told`; the body is `sent` where that is another."""
+            self.send_response(status)
             self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(part)))
-            if span:
-                self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            self.send_header("Content-Length", str(len(told)))
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            if body:
-                self.wfile.write(part[: len(part) // 2] if broken else part)
-            if broken:
+            if self.command != "HEAD":
+                self.wfile.write(told if sent is None else sent)
+            if sent is not None and len(sent) != len(told):
                 self.close_connection = True
 
         def log_message(self, *args: Any) -> None:  # noqa: ARG002
@@ -156,13 +209,20 @@ def _handler(files: Files) -> type[BaseHTTPRequestHandler]:  # noqa: C901  (a cl
 
 @contextmanager
 def file_server(folder: Path) -> Iterator[Files]:
+    """Serve the files of a folder on loopback."""
     files = Files(folder)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(files))
-    files.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _serving(_handler(files)) as files.url:
+        yield files
+
+
+@contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield files
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
@@ -261,13 +321,5 @@ def _api_handler(api: Api) -> type[BaseHTTPRequestHandler]:
 def scripted_api() -> Iterator[Api]:
     """A STAC API that answers what a test says."""
     api = Api({})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _api_handler(api))
-    api.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with _serving(_api_handler(api)) as api.url:
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)

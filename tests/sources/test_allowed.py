@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,14 @@ import pytest
 
 from lstzoom.errors import InputError
 from lstzoom.sources.allowed import NETWORK, is_allowed, is_here
-from lstzoom.sources.loading import load
+from lstzoom.sources.catalog import Access
+from lstzoom.sources.fetch import forget_redirections
+from lstzoom.sources.loading import LoadedPair, load
+from lstzoom.sources.metadata import small_file
+from lstzoom.sources.reading import header
 from lstzoom.sources.search import search
 from tests.sources.archive import Archive
-from tests.sources.servers import Files, stac_api
+from tests.sources.servers import Files, file_server, stac_api
 from tests.sources.test_loading import items, pair_of
 from tests.sources.test_search import catalog_at
 
@@ -54,6 +61,12 @@ from tests.sources.test_search import catalog_at
         ("https://a.example.evil/a.tif", "https://a.example", False),
         ("https://a.example@evil/a.tif", "https://a.example", False),
         ("https://evil\\@a.example/a.tif", "https://a.example", False),
+        ("https://a.example\\@evil/a.tif", "https://a.example", False),
+        ("https://a.example\\@evil/a.tif", "https://", False),
+        ("https://a.example/x\\..\\..\\a.tif", "https://a.example", False),
+        ("https://a.example\t@evil/a.tif", "https://", False),
+        ("https://a.example;@evil/a.tif", "https://a.example", False),
+        ("http:/a.example/a.tif", "http://a.example", False),
         ("http://a.example/a.tif", "https://a.example", False),
         ("https://anything/a.tif", "https://", True),
         ("s3://usgs-landsat/a.tif", "s3://usgs-landsat/", True),
@@ -175,3 +188,128 @@ def test_a_job_of_http_reads_http(archive: Archive, files: Files) -> None:
     np.testing.assert_array_equal(pair.lst.values, pair_of(archive).lst.values)
     with pytest.raises(InputError, match="may not be read"):
         load("landsat-sentinel2", items=both, allow=["https://"])
+
+
+# Redirections
+
+
+@pytest.fixture
+def elsewhere(archive: Archive) -> Iterator[Files]:
+    with file_server(archive.folder) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.02")
+    forget_redirections()
+
+
+LED = "refused when it is read; what it leads to is not asked"
+
+
+def led_pair(archive: Archive, files: Files, allow: Sequence[str]) -> LoadedPair:
+    both = items(archive.landsat(files.url), archive.sentinel2(files.url))
+    return load("landsat-sentinel2", items=both, allow=allow, bands=["red"])
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.fault("a server that may be read leads on to one that may not", LED)
+def test_a_redirection_to_another_host_is_refused(
+    archive: Archive, files: Files, elsewhere: Files, status: int
+) -> None:
+    files.led_by = status
+    files.redirects["LC08_ST_B10.TIF"] = f"{elsewhere.url}/LC08_ST_B10.TIF?sig=s3cret"
+    pair = led_pair(archive, files, [files.url])
+    begin = time.perf_counter()
+    with pytest.raises(
+        InputError, match=r"ST_B10\.TIF' leads on to 'http.*may not be read; allowed"
+    ) as caught:
+        pair.lst.compute()
+    assert time.perf_counter() - begin < 5, "what may not be read is not tried again"
+    assert elsewhere.asked == []
+    assert "s3cret" not in str(caught.value)
+    assert np.isfinite(pair.vnir.values).any()
+
+
+@pytest.mark.parametrize(
+    "target", ["file:///etc/hostname", "ftp://127.0.0.1:9/a.tif", "gopher://127.0.0.1:9/"]
+)
+@pytest.mark.fault("a server leads on to another scheme (file:, ftp:)", LED)
+def test_a_redirection_to_another_scheme_is_refused(archive: Archive, files: Files, target: str) -> None:
+    files.redirects["LC08_ST_B10.TIF"] = target
+    with pytest.raises(InputError, match="may not be read"):
+        led_pair(archive, files, [files.url]).lst.compute()
+
+
+@pytest.mark.fault("redirections lead out by way of one that is allowed", LED)
+def test_every_step_of_redirections_is_looked_at(archive: Archive, files: Files, elsewhere: Files) -> None:
+    files.redirects["LC08_ST_B10.TIF"] = "/again/LC08_ST_B10.TIF"
+    files.redirects["again/LC08_ST_B10.TIF"] = f"{elsewhere.url}/LC08_ST_B10.TIF"
+    with pytest.raises(InputError, match="may not be read"):
+        led_pair(archive, files, [files.url]).lst.compute()
+    assert elsewhere.asked == []
+    pair = led_pair(archive, files, [files.url, elsewhere.url])
+    np.testing.assert_array_equal(pair.lst.values, pair_of(archive).lst.values)
+    assert elsewhere.asked
+
+
+@pytest.mark.fault("redirections lead in a circle", "an error that names the file")
+def test_redirections_without_end(archive: Archive, files: Files) -> None:
+    files.redirects["LC08_ST_B10.TIF"] = "/LC08_ST_B10.TIF"
+    with pytest.raises(InputError, match=r"ST_B10\.TIF' is led on more than 10 times"):
+        led_pair(archive, files, [files.url]).lst.compute()
+
+
+def test_where_a_file_leads_is_asked_once(archive: Archive, files: Files) -> None:
+    pair = led_pair(archive, files, [files.url])
+    pair.lst.compute()
+    first = len(files.asked)
+    pair.lst.compute()
+    assert len(files.asked) == first
+    spans = [one.get("range") for one in files.headers]
+    assert spans.count("bytes=0-0") == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_a_file_that_does_not_tell_where_it_leads_is_not_opened(
+    archive: Archive, files: Files, status: int
+) -> None:
+    files.failures["LC08_ST_B10.TIF"] = [status] * 99
+    pair = led_pair(archive, files, [files.url])
+    with pytest.raises(InputError, match=rf"cannot tell where .*ST_B10\.TIF' leads: HTTP status {status}"):
+        pair.lst.compute()
+    # None of these asked for more than the first bytes.
+    assert {one.get("range") for one in files.headers} <= {"bytes=0-0", "bytes=0-511"}
+    files.failures.clear()
+    assert np.isfinite(pair.lst.values).any()
+
+
+def test_metadata_and_archives_are_held_to_it(tmp_path: Path, own_files: Files, elsewhere: Files) -> None:
+    with zipfile.ZipFile(own_files.folder / "a.zip", "w") as made:
+        made.writestr("m.json", "{}")
+    (own_files.folder / "m.json").write_text("{}")
+    access = Access(allow=(own_files.url,), retries=0)
+    archived = f"zip+{own_files.url}/a.zip!m.json"
+    assert small_file(f"{own_files.url}/m.json", access) == b"{}"
+    for name in ("m.json", "a.zip"):
+        own_files.redirects[name] = f"{elsewhere.url}/{name}"
+    forget_redirections()
+    for href in (f"{own_files.url}/m.json", archived):
+        with pytest.raises(InputError, match="may not be read"):
+            small_file(href, access)
+    with pytest.raises(InputError, match="may not be read"):
+        header(archived, access)
+    assert elsewhere.asked == []
+
+
+def test_tokens_do_not_follow_redirections(
+    archive: Archive, files: Files, elsewhere: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "bearer-s3cret")
+    files.redirects["LC08_ST_B10.TIF"] = f"{elsewhere.url}/LC08_ST_B10.TIF"
+    access = Access(allow=(files.url, elsewhere.url), retries=0, token_env="A_TOKEN")
+    header(f"{files.url}/LC08_ST_B10.TIF", access)
+    assert any("s3cret" in one.get("authorization", "") for one in files.headers)
+    assert elsewhere.headers
+    assert not any("s3cret" in one.get("authorization", "") for one in elsewhere.headers)

@@ -6,7 +6,7 @@
   const at = (id) => document.getElementById(id);
   const MISSING = 65535;
   const sides = ["left", "right"];
-  const state = { left: data.start.left, right: data.start.right, unit: "C", swipe: 50, cross: null };
+  const state = { ...data.views[0].start, unit: "C", swipe: 50, cross: null, chosen: false };
   let view = data.views[0];
 
   // Unpacking
@@ -30,6 +30,8 @@
     const unpacked = await Promise.all(names.map((name) => unpack(one.layers[name])));
     one.arrays = Object.fromEntries(names.map((name, k) => [name, unpacked[k]]));
     const { fine, coarse } = one.arrays;
+    // A view that is thinned out, of a result alone, has no coarse pixels of its own.
+    if (!coarse) return;
     const added = new Float32Array(fine.values.length);
     for (let y = 0, k = 0; y < fine.rows; y++) {
       const above = Math.floor(y * coarse.rows / fine.rows) * coarse.columns;
@@ -132,7 +134,7 @@
       (j === k ? w : w * (at - other) / (node - other)), 1));
   }
   function lonlat(x, y) {
-    const { xs, ys, lon, lat } = data.lonlat;
+    const { xs, ys, lon, lat } = view.lonlat;
     const [u, v] = [weights(xs, x), weights(ys, y)];
     const sum = (grid) => grid.reduce((s, value, k) => s + value * v[Math.floor(k / 3)] * u[k % 3], 0);
     return [sum(lon), sum(lat)];
@@ -163,9 +165,9 @@
       return row;
     });
     const where = element("div", "", { "data-layer": "place" });
-    const [lon, lat] = data.lonlat ? lonlat(x, y) : [NaN, NaN];
-    const degrees = data.lonlat ? ` (${lat.toFixed(5)}, ${lon.toFixed(5)})`.replaceAll("-", "−") : "";
-    where.append(element("dt", data.place), element("dd", `${x.toFixed(0)}, ${y.toFixed(0)}${degrees}`));
+    const [lon, lat] = lonlat(x, y);
+    const degrees = ` (${lat.toFixed(5)}, ${lon.toFixed(5)})`.replaceAll("-", "−");
+    where.append(element("dt", view.place), element("dd", `${x.toFixed(0)}, ${y.toFixed(0)}${degrees}`));
     at("readout").replaceChildren(...rows, where);
     for (const side of sides) model(`${side}-cross`).data = { x: [x], y: [y] };
     state.cross = { x, y };
@@ -250,6 +252,7 @@
   // Controls
 
   function units() {
+    if (!data.histogram) return;
     const shift = celsius() ? -273.15 : 0;
     const bars = data.histogram;
     model("histogram").data = {
@@ -267,9 +270,13 @@
   }
   for (const side of sides) {
     const select = at(`${side}-layer`);
-    for (const name of data.order) select.append(element("option", data.layers[name].title, { value: name }));
-    select.value = state[side];
-    select.addEventListener("change", () => { state[side] = select.value; show(side); legends(); swipe(state.swipe); });
+    select.addEventListener("change", () => {
+      state[side] = select.value;
+      state.chosen = true;
+      show(side);
+      legends();
+      swipe(state.swipe);
+    });
   }
   for (const radio of document.querySelectorAll("input[name=unit]")) {
     radio.addEventListener("change", () => {
@@ -285,12 +292,23 @@
     await prepare(view);
     at("wait").hidden = true;
     at("view-note").textContent = view.note;
+    state.cross = null;
     for (const side of sides) {
-      if (!available().includes(state[side])) state[side] = data.start[side];
-      at(`${side}-layer`).value = state[side];
+      if (!state.chosen || !available().includes(state[side])) state[side] = view.start[side];
+      const select = at(`${side}-layer`);
+      select.replaceChildren(...available().map((name) => element("option", data.layers[name].title, { value: name })));
+      select.value = state[side];
+      model(`${side}-cross`).data = { x: [], y: [] };
     }
     showBoth();
     whole();
+    swipe(state.swipe);
+  }
+  for (const link of document.querySelectorAll("a[data-view]")) {
+    link.addEventListener("click", () => {
+      if (at("view")) at("view").value = link.dataset.view;
+      open(link.dataset.view);
+    });
   }
   if (at("view")) at("view").addEventListener("change", (event) => open(event.target.value));
   at("controls").addEventListener("submit", (event) => event.preventDefault());

@@ -1,0 +1,174 @@
+"""What the last digits do: results in double precision beside ours, and under other versions of packages.
+
+``python -m benchmarks.numerics`` sharpens simulated scenes as they are, and once more, with the same models,
+by a copy of the package in which numbers of single precision are ones of double precision. ``--save FILE``
+keeps the results, ``--against FILE`` compares with results that were kept, of other versions:
+
+    python -m benchmarks.numerics --save ours.npz
+    other/bin/python -m benchmarks.numerics --against ours.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+import lstzoom
+from lstzoom.config import SharpenConfig, TreeConfig
+from lstzoom.simulate import simulate_scene
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "numba")
+SEEDS = (0, 1, 2)
+SINGLE = frozenset({"trees.py", "detail.py", "local.py"})
+"""Trees go by bins of single precision, by whose bits they compare."""
+SHOWN = frozenset({"aggregate.py", "features.py", "footprint.py", "homogeneity.py", "resample.py", "rows.py"})
+"""What trees are shown: another last digit is another leaf."""
+NO_WINDOWS = SharpenConfig(local_trees=TreeConfig(trees=1, max_depth=1, min_leaf=10**6, feature_share=1.0))
+"""Windows too small for trees of their own, which would grow otherwise with another last digit."""
+DOUBLE = {
+    "double precision": (SINGLE, SharpenConfig()),
+    "double precision, where trees decide alike": (SINGLE | SHOWN, NO_WINDOWS),
+}
+LAYERS = ("lst", "lst_uncertainty", "qa")
+Arrays = dict[str, NDArray[Any]]
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=360, help="fine pixels along a scene")
+    parser.add_argument("--save", type=Path, help="keep inputs and results")
+    parser.add_argument("--against", type=Path, help="compare with inputs and results that were kept")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    if args.against is not None:
+        with np.load(args.against) as file:
+            before = dict(file)
+        told = {"other versions": compared(before, results(before))}
+        print(f"kept: {before['versions']}\nnow:  {versions()}")
+    else:
+        before = make(args.size)
+        if args.save is not None:
+            before |= results(before)
+            kept: dict[str, Any] = {"versions": np.array(versions()), **before}
+            np.savez_compressed(args.save, **kept)
+            return 0
+        print(versions())
+        told = {what: compared(*in_double(before, *how)) for what, how in DOUBLE.items()}
+    for what, one in told.items():
+        report(what, one)
+    if args.json is not None:
+        args.json.write_text(json.dumps({"versions": versions(), **told}, indent=1), encoding="utf-8")
+    return 0
+
+
+def versions() -> str:
+    """Versions of this interpreter and of what computes."""
+    return f"Python {platform.python_version()}, " + ", ".join(f"{one} {version(one)}" for one in PACKAGES)
+
+
+def make(size: int) -> Arrays:
+    """Simulate the inputs: reflectance and LST of some scenes."""
+    found: Arrays = {}
+    for seed in SEEDS:
+        scene = simulate_scene((size, size), seed=seed).to_xarray()
+        found |= {f"vnir_{seed}": scene.vnir.values, f"given_{seed}": scene.lst.values}
+    return found
+
+
+def results(
+    given: Mapping[str, NDArray[Any]], models: Path | None = None, config: SharpenConfig | None = None
+) -> Arrays:
+    """Sharpen the inputs with the package and the versions that are imported; with models that are kept."""
+    found: Arrays = {}
+    for seed in SEEDS:
+        vnir, lst = given[f"vnir_{seed}"], given[f"given_{seed}"]
+        fine = simulate_scene(vnir.shape[1:], seed=seed).to_xarray()
+        pair = fine.vnir.copy(data=vnir), xr.DataArray(lst, fine.lst.coords, fine.lst.dims)
+        model = None if models is None else lstzoom.load_model(models / f"{seed}.lstzoom")
+        sharp = lstzoom.sharpen(*pair, model=model, config=config)
+        found |= {f"{layer}_{seed}": sharp[layer].values for layer in LAYERS}
+    return found
+
+
+def in_double(
+    given: Mapping[str, NDArray[Any]], single: Collection[str], config: SharpenConfig
+) -> tuple[Arrays, Arrays]:
+    """Sharpen as we are, and with a copy of the package of it in double precision."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        package = Path(lstzoom.__file__).parent
+        for path in [*package.rglob("*.py"), Path(__file__), Path(__file__).with_name("__init__.py")]:
+            if not path.exists():
+                continue
+            ours = path.is_relative_to(package)
+            name_in_copy = (
+                Path("lstzoom", path.relative_to(package)) if ours else Path("benchmarks", path.name)
+            )
+            copy = folder / name_in_copy
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            text = path.read_text(encoding="utf-8")
+            same = not ours or path.name in single
+            copy.write_text(text if same else text.replace("np.float32", "np.float64"), encoding="utf-8")
+        for seed in SEEDS:
+            scene = simulate_scene(given[f"vnir_{seed}"].shape[1:], seed=seed).to_xarray()
+            lstzoom.fit([(scene.vnir, scene.lst)]).save(folder / f"{seed}.lstzoom")
+        (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
+        inputs: dict[str, Any] = {k: v for k, v in given.items() if k.startswith(("vnir", "given"))}
+        np.savez(folder / "given.npz", **inputs)
+        code = (
+            "import pathlib, numpy as np; from benchmarks.numerics import results; import lstzoom\n"
+            "with np.load('given.npz') as kept: given = dict(kept)\n"
+            "config = lstzoom.SharpenConfig.model_validate_json(pathlib.Path('config.json').read_text())\n"
+            "np.savez('made.npz', **results(given, pathlib.Path(), config))"
+        )
+        environment = {**os.environ, "PYTHONPATH": name, "NUMBA_CACHE_DIR": str(folder / "compiled")}
+        subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)  # noqa: S603
+        with np.load(folder / "made.npz") as made:
+            return results(given, folder, config), dict(made)
+
+
+def compared(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Compare the results of all scenes: kelvin, and shares of pixels."""
+    told: dict[str, Any] = {}
+    for layer in LAYERS[:2]:
+        apart = np.concatenate([
+            np.abs(one[f"{layer}_{seed}"].astype(np.float64) - other[f"{layer}_{seed}"]).ravel()
+            for seed in SEEDS
+        ])  # fmt: skip
+        told[layer] = {
+            "same_bits": bool((apart == 0).all()), "rms": float(np.sqrt(np.mean(apart**2))),
+            "p99.9": float(np.quantile(apart, 0.999)), "max": float(apart.max()),
+            "share_within_0.005_K": float((apart <= 0.005).mean()),
+        }  # fmt: skip
+    told["other_flags"] = float(np.mean([np.mean(one[f"qa_{s}"] != other[f"qa_{s}"]) for s in SEEDS]))
+    return told
+
+
+def report(what: str, told: Mapping[str, Any]) -> None:
+    """Print the figures of one comparison."""
+    print(f"{what}:")
+    for layer in LAYERS[:2]:
+        row = told[layer]
+        print(
+            f"  {layer:16s} {'same bits; ' if row['same_bits'] else ''}rms {row['rms']:.2e} K, 99.9 % below "
+            f"{row['p99.9']:.2e} K, at most {row['max']:.2e} K; {row['share_within_0.005_K']:.4%} within 5 mK"
+        )
+    print(f"  other flags: {told['other_flags']:.4%} of pixels")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Where the scenes of a store lie and how they are cut into tiles: known before the first tile is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from lstzoom.errors import StoreError
+from lstzoom.grid import GridPair
+from lstzoom.jobs import layout
+from lstzoom.jobs.plan import Plan, tile_name
+from lstzoom.jobs.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a scene lies.
+
+    Attributes
+    ----------
+    key
+        Of the scene.
+    item, vnir
+        Ids of the items of LST and of reflectance.
+    when
+        Time of the LST, UTC.
+    cube
+        Key of its cube.
+    grids
+        The coarse grid and its ratio.
+    tile
+        Side of tiles in coarse pixels.
+    """
+
+    key: str
+    item: str
+    vnir: tuple[str, ...]
+    when: datetime
+    cube: str
+    grids: GridPair
+    tile: int
+
+    def tiles(self) -> Iterator[tuple[str, GeoBox]]:
+        """Names of all tiles with their part of the fine grid, row by row."""
+        rows, columns = self.grids.coarse.shape
+        for top in range(0, rows, self.tile):
+            for left in range(0, columns, self.tile):
+                part = slice(top, min(top + self.tile, rows)), slice(left, min(left + self.tile, columns))
+                name = tile_name(top // self.tile, left // self.tile)
+                yield name, self.grids.fine[self.grids.fine_window(part)]
+
+    @property
+    def tile_count(self) -> int:
+        """Number of tiles."""
+        rows, columns = self.grids.coarse.shape
+        return -(-rows // self.tile) * -(-columns // self.tile)
+
+
+def describe_places(plan: Plan, store: Store) -> dict[str, Any]:
+    """Describe the scenes of a plan, and those that the store knows from runs before."""
+    old = store.read(layout.PLACES)
+    found = {} if old is None else _scenes(old, store)
+    for scene in plan.scenes:
+        coarse = scene.arrays.grids.coarse
+        found[scene.key] = {
+            "item": scene.item, "vnir": list(scene.vnir), "cube": scene.cube, "tile": scene.tile,
+            "datetime": scene.when.astimezone(UTC).isoformat(), "ratio": scene.arrays.grids.ratio,
+            "coarse_shape": list(coarse.shape), "coarse_transform": list(coarse.affine)[:6],
+            "crs": str(coarse.crs),
+        }  # fmt: skip
+    return {"format": 1, "scenes": found}
+
+
+def read_places(store: Store) -> dict[str, Place]:
+    """Read where the scenes lie, by key, in the order of time; empty for stores of older versions.
+
+    Raises
+    ------
+    StoreError
+        If what the store holds of it is damaged.
+    """
+    data = store.read(layout.PLACES)
+    if data is None:
+        return {}
+    try:
+        found = [_place(key, one) for key, one in _scenes(data, store).items()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(store, error) from error
+    return {one.key: one for one in sorted(found, key=lambda one: (one.when, one.key))}
+
+
+def _scenes(data: bytes, store: Store) -> dict[str, Any]:
+    try:
+        return dict(json.loads(data)["scenes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(store, error) from error
+
+
+def _damaged(store: Store, error: Exception) -> StoreError:
+    where = store.address(layout.PLACES)
+    return StoreError(f"{where!r} is damaged ({error}); remove it, and run the job again: it is made anew")
+
+
+def _place(key: str, told: Mapping[str, Any]) -> Place:
+    rows, columns = told["coarse_shape"]
+    coarse = GeoBox((rows, columns), Affine(*told["coarse_transform"]), told["crs"])
+    return Place(
+        key, told["item"], tuple(told["vnir"]), datetime.fromisoformat(told["datetime"]), told["cube"],
+        GridPair(coarse, told["ratio"]), told["tile"],
+    )  # fmt: skip

@@ -1,0 +1,31 @@
+"""Single precision costs less than is stored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.numerics import DOUBLE, compared, in_double, make, results
+
+
+@pytest.mark.slow
+def test_single_precision_is_enough() -> None:
+    """The package beside a copy of it in double precision; a few pixels fall to other leaves of trees."""
+    # Scenes as in docs/reliability.md: on smaller ones a larger share of pixels lies at thresholds.
+    given = make(360)
+    how = DOUBLE["double precision, where trees decide alike"]
+    one, other = in_double(given, *how)
+    assert other["lst_0"].dtype == np.float64
+    told = compared(one, other)
+    assert not told["lst"]["same_bits"]
+    assert told["lst"]["rms"] <= 0.005
+    assert told["lst"]["share_within_0.005_K"] > 0.999
+    assert told["lst_uncertainty"]["max"] <= 0.005
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    given = make(90)
+    told = compared(results(given), results(given))
+    assert told["lst"]["same_bits"]
+    assert told["lst_uncertainty"]["same_bits"]
+    assert told["other_flags"] == 0
