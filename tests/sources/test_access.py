@@ -275,22 +275,24 @@ def test_two_stores_in_one_pair_each_with_its_own_keys(
         "[copernicus]\naws_access_key_id = other\naws_secret_access_key = 0ther\n"
     )
     for name, value in {
-        "AWS_S3_ENDPOINT": bucket, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE",
         "AWS_ACCESS_KEY_ID": "usual", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_SESSION_TOKEN": "sess1on",
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     source = open_catalog("landsat-sentinel2")
-    service = source.endpoint("copernicus").vnir
-    assert service is not None
-    assert service.access.profile == "copernicus"
-    access = service.access.model_copy(update={"s3_endpoint": own_files.url})
-    far = source.model_copy(update={"endpoints": {"one": Endpoint(
-        lst=source.endpoint("copernicus").lst, vnir=service.model_copy(update={"access": access}),
-    )}})  # fmt: skip
+    given = source.endpoint("copernicus")
+    assert given.vnir is not None
+    assert given.vnir.access.profile == "copernicus"
+    services = {}
+    for side, service, url in (("lst", given.lst, f"http://{bucket}"), ("vnir", given.vnir, own_files.url)):
+        access = service.access.model_copy(update={"s3_endpoint": url})
+        services[side] = service.model_copy(update={"access": access})
+    far = source.model_copy(update={"endpoints": {"one": Endpoint(**services)}})
     optical = archive.sentinel2("s3://eodata")
-    optical["links"] = [{"rel": "self", "href": f"{service.url}/collections/sentinel-2-l2a/items/x"}]
-    pair = load(far, items=items(archive.landsat("s3://scenes/2023"), optical), bands=["red"])
+    thermal = archive.landsat("s3://scenes/2023")
+    for item, service in ((thermal, given.lst), (optical, given.vnir)):
+        item["links"] = [{"rel": "self", "href": f"{service.url}/items/x"}]
+    pair = load(far, items=items(thermal, optical), bands=["red"])
     np.testing.assert_array_equal(pair.vnir.values[0], pair_of(archive).vnir.sel(band="red").values)
     signed = {one["authorization"].partition("/")[0] for one in own_files.headers}
     assert signed == {"AWS4-HMAC-SHA256 Credential=other"}
@@ -324,8 +326,7 @@ def test_keys_of_tasks_do_not_change_with_tokens(archive: Archive, files: Files)
 def test_requester_pays_is_said_to_the_server(
     archive: Archive, own_files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # GDAL remembers a bucket's service by its name: one that no other test has.
-    bucket = own_files.folder / "payers"
+    bucket = own_files.folder / "scenes"
     bucket.mkdir()
     for path in archive.folder.glob("*.[tT][iI][fF]"):
         (bucket / path.name).write_bytes(path.read_bytes())
@@ -334,7 +335,7 @@ def test_requester_pays_is_said_to_the_server(
         "AWS_VIRTUAL_HOSTING": "NO", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "word",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    both = items(archive.landsat("s3://payers"), archive.sentinel2("s3://payers"))
+    both = items(archive.landsat("s3://scenes"), archive.sentinel2("s3://scenes"))
     # The item of Earth Search tells it, whatever the catalogue says.
     both[0].assets["lwir11"].extra_fields |= {"storage:requester_pays": True, "storage:region": "us-west-2"}
     pair = load(with_access(), items=both, bands=["red"])
