@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -80,8 +81,8 @@ class LstLayer(Layer):
 
 
 def _plain(platform: str) -> str:
-    """``LANDSAT_8`` and ``landsat-8`` are one platform."""
-    return platform.lower().replace("_", "-").replace(" ", "-")
+    """``LANDSAT_8``, ``Landsat 8`` and ``landsat-8`` are one platform."""
+    return "".join(letter for letter in platform.lower() if letter.isalnum())
 
 
 class BandLayer(Layer):
@@ -163,6 +164,14 @@ class Access(Model):
     anonymous: bool = Field(default=False, description="Read S3 without credentials.")
     requester_pays: bool = Field(default=False, description="You pay for the transfer (S3).")
     region: str | None = Field(default=None, description="Region of the S3 buckets.")
+    s3_endpoint: str | None = Field(
+        default=None,
+        description="Address of an S3 service other than Amazon's, such as https://s3.example.org.",
+    )
+    profile: str | None = Field(
+        default=None,
+        description="Profile in ~/.aws/credentials with the keys of S3, where they are not the usual ones.",
+    )
     alternate: str | None = Field(default=None, description="Take assets' alternate links of this name.")
     token_env: str | None = Field(
         default=None, description="Environment variable with a bearer token; ~/.netrc is read in any case."
@@ -178,8 +187,10 @@ class Access(Model):
     def _possible(self) -> Self:
         if self.signing != "none" and not self.sas_url:
             raise ValueError("signing needs sas_url, the service that gives the tokens")
-        if self.anonymous and self.requester_pays:
-            raise ValueError("requester_pays needs credentials: anonymous must be false")
+        if self.anonymous and (self.requester_pays or self.profile):
+            raise ValueError("requester_pays and profile mean credentials: anonymous must be false")
+        if self.s3_endpoint and urlsplit(self.s3_endpoint).scheme not in {"http", "https"}:
+            raise ValueError("s3_endpoint must begin with https:// or http://")
         return self
 
 

@@ -234,9 +234,10 @@ def _has_offset(item: pystac.Item, rule: BaselineOffset) -> bool:
 
 
 def _version(text: object) -> tuple[int, ...] | None:
-    """Numbers of a version such as ``05.09``; None where it is none."""
-    parts = str(text).split(".") if text is not None else []
-    return tuple(int(part) for part in parts) if parts and all(part.isdigit() for part in parts) else None
+    """Numbers of a version such as ``05.09``, in names of products ``N0509``; None where it is none."""
+    plain = str(text if text is not None else "").upper().removeprefix("N")
+    parts = [plain[:2], plain[2:]] if len(plain) == 4 and plain.isdigit() else plain.split(".")
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else None
 
 
 def to_kelvin(encoding: Encoding, what: str) -> Encoding:

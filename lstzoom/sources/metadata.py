@@ -106,12 +106,22 @@ def _stored(href: str, scheme: str, access: Access) -> bytes | None:
 
     if scheme in _STORES:
         import_extra(*_STORES[scheme])
-    options: dict[str, Any] = {"anon": True} if scheme == "s3" and access.anonymous else {}
+    options = _s3_options(access) if scheme == "s3" else {}
     if "::" in href and options:  # of an archive's own store
         options = {scheme: options}
     with fsspec.open(href, "rb", **options) as file:
         found = bytes(file.read(_MOST_BYTES + 1))
     return found if len(found) <= _MOST_BYTES else None
+
+
+def _s3_options(access: Access) -> dict[str, Any]:
+    """Say to s3fs what `lstzoom.sources.signing.gdal_options` says to GDAL."""
+    options: dict[str, Any] = {"anon": True} if access.anonymous else {}
+    if access.s3_endpoint:
+        options["endpoint_url"] = access.s3_endpoint
+    if access.profile:
+        options["profile"] = access.profile
+    return options
 
 
 def _unpacked(href: str, access: Access) -> bytes | None:

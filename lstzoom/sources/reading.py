@@ -21,7 +21,6 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
-from rasterio.session import DummySession
 
 from lstzoom.errors import EncodingError, GridMismatchError, InputError, LstzoomError
 from lstzoom.grid import coincide, describe_grid
@@ -39,6 +38,7 @@ from lstzoom.sources.signing import (
     is_remote,
     keep_logs_clean,
     remember_failure,
+    session_of,
     sign,
     signs,
 )
@@ -101,8 +101,7 @@ def _reached(href: str, access: Access) -> Iterator[str]:
     try:
         signed = sign(href, access)
         require_allowed_onward(signed, access)
-        # GDAL finds credentials itself: rasterio would make a session of boto3 for every read.
-        with rasterio.Env(session=DummySession(), **gdal_options(access, href)):
+        with rasterio.Env(session=session_of(access), **gdal_options(access, href)):
             yield gdal_path(signed)
     except (LstzoomError, RasterioError) as error:
         remember_failure(href)

@@ -264,7 +264,8 @@ def _only(
 def access_of(source: Catalog, item: pystac.Item) -> Access:
     """Access of an item's files: that of the catalog's service which its links name, else the default.
 
-    Items that have lost their links are known by their files, where the service signs those of a host.
+    Items that have lost their links are known by their files, where they lie at the service or it signs those
+    of their host.
     """
     services = [
         service
@@ -280,8 +281,9 @@ def access_of(source: Catalog, item: pystac.Item) -> Access:
     ways = {repr(one.access): one.access for one in named[:1] or here}
     if len(ways) == 1:
         return next(iter(ways.values()))
+    hrefs = [asset.href for asset in item.assets.values()]
     for service in services:
-        if any(signs(service.access, asset.href) for asset in item.assets.values()):
+        if any(signs(service.access, href) or _host(href) == _host(service.url) for href in hrefs):
             return service.access
     return source.access
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import requests
+from rasterio.session import DummySession
 
 from lstzoom.errors import InputError
 from lstzoom.sources.catalog import Access
@@ -63,6 +64,19 @@ def gdal_options(access: Access, href: str) -> dict[str, Any]:
         options["CPL_VSIL_CURL_NON_CACHED"] = gdal_path(href).partition("?")[0]
     if access.region:
         options["AWS_REGION"] = access.region
+    if access.s3_endpoint:
+        service = urlsplit(access.s3_endpoint)
+        options |= {
+            "AWS_S3_ENDPOINT": service.netloc + service.path.rstrip("/"),
+            "AWS_HTTPS": "YES" if service.scheme == "https" else "NO",
+            # Buckets as hosts need names and certificates that few services besides Amazon's have.
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
+    if access.profile:
+        options["AWS_PROFILE"] = access.profile
+        # GDAL has a name of its own for what other programs of Amazon call so.
+        if file := os.environ.get("AWS_SHARED_CREDENTIALS_FILE"):
+            options["CPL_AWS_CREDENTIALS_FILE"] = file
     if access.anonymous:
         options["AWS_NO_SIGN_REQUEST"] = "YES"
     if access.requester_pays:
@@ -71,6 +85,19 @@ def gdal_options(access: Access, href: str) -> dict[str, Any]:
     if token and access.token_env:
         options |= {"GDAL_HTTP_AUTH": "BEARER", "GDAL_HTTP_BEARER": token}
     return options
+
+
+class _OfProfile(DummySession):
+    """Keys in the environment, which GDAL takes first, are those of another service."""
+
+    def get_credential_options(self) -> dict[str, str]:
+        """Hide them from GDAL."""
+        return dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
+
+
+def session_of(access: Access) -> DummySession:
+    """Leave it to GDAL to find credentials: rasterio would make a session of boto3 for every read."""
+    return _OfProfile() if access.profile else DummySession()
 
 
 def remember_failure(href: str) -> None:

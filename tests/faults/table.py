@@ -26,6 +26,12 @@ def row_of(item: pytest.Item) -> Row | None:
     return str(fault), str(outcome)
 
 
+def listed_in(page: str) -> set[Row]:
+    """Rows of the tables of faults; the page has tables of figures, too."""
+    cells = [tuple(line.strip("| ").split(" | ")) for line in page.splitlines() if line.startswith("| ")]
+    return {(one[0], one[1]) for one in cells if len(one) == 2 and one[0] != "fault"}
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ROWS] = {}
 
@@ -53,8 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(f"{len(rows)} faults, {sum(row[2] == 'failed' for row in rows)} failed")
     if "LSTZOOM_FAULTS" not in os.environ:
         return
-    listed = {tuple(line.strip("| ").split(" | ")) for line in PAGE.read_text(encoding="utf-8").splitlines()
-              if line.startswith("| ") and not line.startswith("| fault |")}  # fmt: skip
+    listed = listed_in(PAGE.read_text(encoding="utf-8"))
     for fault, outcome in sorted({(one, two) for one, two, _ in rows} ^ listed):
         terminalreporter.write_line(f"not both here and in {PAGE.name}: {fault} | {outcome}", red=True)
     file = Path(os.environ["LSTZOOM_FAULTS"])

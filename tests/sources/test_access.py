@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from lstzoom.errors import InputError
 from lstzoom.sources import signing
-from lstzoom.sources.catalog import Access, Catalog, open_catalog
+from lstzoom.sources.catalog import Access, Catalog, Endpoint, open_catalog
 from lstzoom.sources.loading import LoadedPair, load
 from lstzoom.sources.redaction import plain, redact
 from lstzoom.sources.signing import gdal_options, gdal_path, sign
@@ -261,6 +261,45 @@ def test_s3_with_credentials_from_the_environment_and_requester_pays(
     assert b"s3cret" not in pickle.dumps(pair.vnir.__dask_graph__())
     private = remote_pair(archive, s3.replace("2023", "private"), region="us-east-1")
     np.testing.assert_array_equal(private.lst.values, pair_of(archive).lst.values)
+
+
+def test_two_stores_in_one_pair_each_with_its_own_keys(
+    archive: Archive, own_files: Files, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The LST at one service by the usual keys, reflectance at another by those of a profile."""
+    there = own_files.folder / "eodata"
+    there.mkdir()
+    for path in archive.folder.glob("S2_*.tif"):
+        (there / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "credentials").write_text(
+        "[copernicus]\naws_access_key_id = other\naws_secret_access_key = 0ther\n"
+    )
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "usual", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_SESSION_TOKEN": "sess1on",
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    source = open_catalog("landsat-sentinel2")
+    given = source.endpoint("copernicus")
+    assert given.vnir is not None
+    assert given.vnir.access.profile == "copernicus"
+    services = {}
+    for side, service, url in (("lst", given.lst, f"http://{bucket}"), ("vnir", given.vnir, own_files.url)):
+        access = service.access.model_copy(update={"s3_endpoint": url})
+        services[side] = service.model_copy(update={"access": access})
+    far = source.model_copy(update={"endpoints": {"one": Endpoint(**services)}})
+    optical = archive.sentinel2("s3://eodata")
+    thermal = archive.landsat("s3://scenes/2023")
+    for item, service in ((thermal, given.lst), (optical, given.vnir)):
+        item["links"] = [{"rel": "self", "href": f"{service.url}/items/x"}]
+    pair = load(far, items=items(thermal, optical), bands=["red"])
+    np.testing.assert_array_equal(pair.vnir.values[0], pair_of(archive).vnir.sel(band="red").values)
+    signed = {one["authorization"].partition("/")[0] for one in own_files.headers}
+    assert signed == {"AWS4-HMAC-SHA256 Credential=other"}
+    assert not any("x-amz-security-token" in one for one in own_files.headers)
+    own_files.headers.clear()
+    np.testing.assert_array_equal(pair.lst.values, pair_of(archive).lst.values)
+    assert own_files.headers == []
 
 
 def test_s3_that_is_not_there_is_an_error(archive: Archive, s3: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import pyproj
 import pystac
 import pytest
+import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -21,7 +24,7 @@ from lstzoom.sources.loading import load
 from lstzoom.sources.pair import make_pairs
 from lstzoom.sources.search import access_of, examine
 from tests.sources import wild
-from tests.sources.archive import Archive, box, write_cog
+from tests.sources.archive import BANDS, Archive, box, write_cog
 from tests.sources.test_loading import pair_of
 
 Form: TypeAlias = Callable[[Archive, Path], wild.Fields]
@@ -254,3 +257,247 @@ def test_of_two_versions_of_a_tile_the_one_processed_last_is_read(archive: Archi
     for order in ([first, second], [second, first]):
         pair = load("landsat-sentinel2", items=[archive.landsat(root), *order])
         assert pair.attrs["vnir_items"] == ["S2A_a"]
+
+
+def test_jpeg_2000_of_the_copernicus_data_space(archive: Archive, tmp_path: Path) -> None:
+    """As in the products themselves: JPEG 2000 without tags, keys with the resolution."""
+    item = wild.sentinel2_cdse(archive, tmp_path)
+    for asset in item["assets"].values():
+        if "bands" not in asset:
+            continue
+        path = Path(asset["href"]).with_suffix(".jp2")
+        with rasterio.open(asset["href"]) as file:
+            rasterio.shutil.copy(file, path, driver="JP2OpenJPEG", quality=100, reversible="YES", nodata=None)
+        asset["href"] = str(path)
+    pair = load("landsat-sentinel2", items=[archive.landsat(str(archive.folder)), item])
+    applied = pair_of(archive).vnir.values - np.float32(0.1)
+    np.testing.assert_allclose(pair.vnir.values, applied, atol=2e-6)
+
+
+def _crs(item: wild.Fields, **told: Any) -> None:
+    item["properties"] |= {"proj:epsg": None, **{k.replace("__", ":"): v for k, v in told.items()}}
+
+
+def _owners(item: wild.Fields) -> list[wild.Fields]:
+    return [item["properties"], *item["assets"].values()]
+
+
+def _bounds_for_transforms(item: wild.Fields) -> None:
+    for fields in _owners(item):
+        if transform := fields.pop("proj:transform", None):
+            rows, columns = fields["proj:shape"]
+            left, top, pixel = transform[2], transform[5], transform[0]
+            fields["proj:bbox"] = [left, top - rows * pixel, left + columns * pixel, top]
+
+
+def _no_projection(item: wild.Fields) -> None:
+    for fields in _owners(item):
+        for name in [name for name in fields if name.startswith("proj:")]:
+            del fields[name]
+
+
+def _projection_on_assets(item: wild.Fields) -> None:
+    shared = {k: v for k, v in item["properties"].items() if k.startswith("proj:")}
+    for asset in item["assets"].values():
+        asset |= {**shared, **asset}
+    for name in shared:
+        del item["properties"][name]
+
+
+def _bands(item: wild.Fields, *, on_asset: bool) -> None:
+    item["stac_version"] = "1.1.0"
+    for asset in item["assets"].values():
+        (band,) = asset.pop("raster:bands")
+        new = {k if k in {"nodata", "unit", "data_type"} else f"raster:{k}": v for k, v in band.items()}
+        asset.update({**new, "bands": [{"name": "x"}]} if on_asset else {"bands": [new]})
+
+
+def _common_names(item: wild.Fields) -> None:
+    for key, asset in item["assets"].items():
+        asset["eo:bands"] = [{"name": BANDS.get(key, key), "common_name": key}]
+
+
+UTM = pyproj.CRS(32632)
+WAYS: dict[str, Callable[[wild.Fields], None]] = {
+    "proj:code": lambda item: _crs(item, proj__code="EPSG:32632"),
+    "proj:wkt2": lambda item: _crs(item, proj__code=None, proj__wkt2=UTM.to_wkt("WKT2_2019")),
+    "proj:projjson": lambda item: _crs(item, proj__projjson=UTM.to_json_dict()),
+    "proj:bbox": _bounds_for_transforms,
+    "no projection": _no_projection,
+    "projection on assets": _projection_on_assets,
+    "bands": lambda item: _bands(item, on_asset=False),
+    "bands, encoding on the asset": lambda item: _bands(item, on_asset=True),
+    "eo:bands": _common_names,
+}
+
+
+def recast(item: wild.Fields, way: str) -> wild.Fields:
+    """Tell the same in another version of STAC and its extensions."""
+    one = copy.deepcopy(item)
+    WAYS[way](one)
+    return one
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_told_in_another_version_is_the_same(archive: Archive, way: str) -> None:
+    root = str(archive.folder)
+    given = [recast(archive.landsat(root), way), recast(archive.sentinel2(root), way)]
+    pair, wanted = load("landsat-sentinel2", items=given), pair_of(archive)
+    for name in ("lst", "vnir", "valid", "uncertainty"):
+        np.testing.assert_array_equal(getattr(pair, name).values, getattr(wanted, name).values)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "listed", "applied", "offset"),
+    [
+        # The Planetary Computer, Earth Search, Digital Earth Africa, and what products tell.
+        ({"s2:processing_baseline": "02.14"}, None, None, 0.0),
+        ({"s2:processing_baseline": "03.01"}, None, None, 0.0),
+        ({"s2:processing_baseline": "04.00"}, None, None, -0.1),
+        ({"s2:processing_baseline": "05.11"}, None, None, -0.1),
+        ({"s2:processing_baseline": "05.09"}, -0.1, {"earthsearch:boa_offset_applied": True}, 0.0),
+        ({"s2:processing_baseline": "05.09"}, -0.1, {"earthsearch:boa_offset_applied": False}, -0.1),
+        ({"s2:processing_baseline": "02.09"}, -0.1, {"earthsearch:boa_offset_applied": False}, 0.0),
+        ({"s2:processing_baseline": "05.00"}, 0.0, None, 0.0),
+        ({"sentinel:processing_baseline": "04.00"}, None, {"sentinel:boa_offset_applied": True}, 0.0),
+        ({"sentinel:processing_baseline": "04.00"}, None, {"sentinel:boa_offset_applied": False}, -0.1),
+        ({"processing:version": "05.10"}, -0.1, None, -0.1),
+        ({"processing:version": "N0214"}, None, None, 0.0),
+        ({"s2:processing_baseline": "N0510"}, None, None, -0.1),
+        ({}, None, None, -0.1),
+    ],
+)
+def test_the_offset_of_sentinel_2_is_applied_once(
+    archive: Archive,
+    baseline: dict[str, str],
+    listed: float | None,
+    applied: dict[str, bool] | None,
+    offset: float,
+) -> None:
+    item = archive.sentinel2(str(archive.folder))
+    told = item["properties"]
+    for name in ("s2:processing_baseline", "earthsearch:boa_offset_applied"):
+        del told[name]
+    told |= {**baseline, **(applied or {})}
+    for asset in item["assets"].values():
+        (band,) = asset["raster:bands"]
+        if listed is None:
+            del asset["raster:bands"]
+        elif "offset" in band:
+            band["offset"] = listed
+    pair = load("landsat-sentinel2", items=[archive.landsat(str(archive.folder)), item], bands=["red"])
+    wanted = pair_of(archive).vnir.sel(band="red").values + np.float32(offset)
+    np.testing.assert_allclose(pair.vnir.values[0], wanted, atol=2e-6)
+
+
+def hls(archive: Archive, letter: str) -> wild.Fields:
+    """LP DAAC, Harmonized Landsat Sentinel-2: keys of bands, `Fmask`, neither grid nor encoding."""
+    keys = {
+        "S30": ("B02", "B03", "B04", "B08", "B8A", "B11", "B12"),
+        "L30": ("B02", "B03", "B04", "B05", "B06"),
+    }
+    item = archive.sentinel2(str(archive.folder), f"HLS.{letter}.T32UPU.2023184T102019.v2.0")
+    root = "https://data.lpdaac.earthdatacloud.nasa.gov/lp-prod-protected/HLS"
+    item["assets"] = {
+        key: {"href": f"{root}/{item['id']}.{key}.tif", "roles": ["data"]} for key in (*keys[letter], "Fmask")
+    }
+    return item
+
+
+def hls_s30(archive: Archive, _: Path) -> wild.Fields:
+    return hls(archive, "S30")
+
+
+def hls_l30(archive: Archive, _: Path) -> wild.Fields:
+    return hls(archive, "L30")
+
+
+def usgs_sr(archive: Archive, folder: Path) -> wild.Fields:
+    return wild.landsat_usgs(archive, folder, "sr")
+
+
+def usgs_st(archive: Archive, folder: Path) -> wild.Fields:
+    return wild.landsat_usgs(archive, folder, "st")
+
+
+def only_20_m(archive: Archive, folder: Path) -> wild.Fields:
+    item = wild.sentinel2_cdse(archive, folder)
+    for key in ("B03", "B04", "B08"):
+        asset = item["assets"].pop(f"{key}_10m")
+        item["assets"][f"{key}_20m"] = asset | {"href": f"{folder}/T32UPU_20230703T102019_{key}_20m.jp2"}
+    return item
+
+
+def without_scl(archive: Archive, _: Path) -> wild.Fields:
+    item = archive.sentinel2(str(archive.folder))
+    del item["assets"]["scl"]
+    return item
+
+
+def swath(archive: Archive, _: Path) -> wild.Fields:
+    """ECO_L2_LSTE_002, the swath: HDF5, no tiles."""
+    item = archive.landsat(str(archive.folder), "ECOv002_L2_LSTE_28691_004_20230703T101500_0710_01")
+    root = "https://data.lpdaac.earthdatacloud.nasa.gov/lp-prod-protected/ECO_L2_LSTE.002"
+    item["assets"] = {
+        "data": {"href": f"{root}/{item['id']}.h5", "type": "application/x-hdf5", "roles": ["data"]}
+    }
+    return item
+
+
+@pytest.mark.parametrize(
+    ("catalog", "side", "form", "reason"),
+    [
+        ("landsat-sentinel2", "vnir", hls_s30, "no mask 'scl': looked for keys scl, SCL"),
+        ("landsat-sentinel2", "vnir", hls_l30, r"no asset for the bands \['nir', 'swir16'"),
+        ("landsat", "vnir", hls_l30, r"no asset for the bands \['green', 'red'"),
+        ("landsat-sentinel2", "vnir", only_20_m, r"\['green', 'red', 'nir'\].*it has B11_20m.*B08_20m"),
+        ("landsat-sentinel2", "vnir", without_scl, "no mask 'scl'.*it has green, red"),
+        ("ecostress-sentinel2", "lst", swath, "no thermal asset: .*keys LST.*it has data"),
+        ("landsat", "lst", usgs_sr, "no thermal asset"),
+        ("landsat", "vnir", usgs_st, "no asset for the bands"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_listed_with_what_was_looked_for_and_what_is_there(
+    archive: Archive, tmp_path: Path, catalog: str, side: str, form: Form, reason: str
+) -> None:
+    item = form(archive, tmp_path)
+    found = examine(catalog, [item])
+    assert item["id"] not in [one.item.id for one in getattr(found, side)]
+    told = [one.reason for one in found.unusable if one.item == item["id"] and one.side == side]
+    if not told:  # it serves its other side, and has to be excused for neither
+        assert [one.item.id for one in (*found.lst, *found.vnir)] == [item["id"]]
+        return
+    assert re.search(reason, told[0])
+
+
+@pytest.mark.parametrize("keys", ["usgs of before 1.0", "digital earth africa"])
+def test_keys_of_landsat_by_other_services(archive: Archive, tmp_path: Path, keys: str) -> None:
+    item = wild.landsat_pc(archive, tmp_path, "landsat-8")
+    assets = {}
+    for asset in item["assets"].values():
+        name = Path(asset["href"]).name
+        _, found, suffix = name.partition("_02_T1_")
+        stem = suffix if keys.startswith("usgs") else suffix.removesuffix(".TIF")
+        assets[stem if found else name] = {k: v for k, v in asset.items() if k != "raster:bands"}
+    item["assets"] = assets
+    assert ("ST_B10.TIF" if keys.startswith("usgs") else "ST_B10") in assets
+    pair = load("landsat", items=[item])
+    wanted = load("landsat", items=[wild.landsat_pc(archive, tmp_path, "landsat-8")])
+    for name in ("lst", "vnir", "valid", "uncertainty"):
+        np.testing.assert_array_equal(getattr(pair, name).values, getattr(wanted, name).values)
+
+
+@pytest.mark.parametrize("spelt", ["LANDSAT_7", "landsat-7", "Landsat 7", "Landsat-7", "LANDSAT7"])
+def test_a_platform_may_be_spelt_in_any_way(archive: Archive, tmp_path: Path, spelt: str) -> None:
+    item = wild.landsat_pc(archive, tmp_path, "landsat-7")
+    item["properties"]["platform"] = spelt
+    pair = load("landsat", items=[item])
+    assert pair.attrs["lst_native_resolution_m"] == 60
+    assert pair.attrs["lst_averaged_pixels"] == 2
+
+
+def test_items_of_the_usgs_without_links_are_known_by_their_server(archive: Archive, tmp_path: Path) -> None:
+    item = wild.landsat_usgs(archive, tmp_path, "st")
+    item["links"] = []
+    access = access_of(open_catalog("landsat"), pystac.Item.from_dict(item))
+    assert (access.alternate, access.requester_pays) == ("s3", True)
