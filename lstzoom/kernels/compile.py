@@ -7,9 +7,9 @@ as the text of its file, and of all kernels which that imports, is the same. So 
 installed, copied and checked out, and never outlives what it was made from.
 
 Compiled code is kept where ``NUMBA_CACHE_DIR`` says, else in ``__pycache__`` beside the kernels, else,
-where that cannot be written, in the user's cache. What is beside the kernels is taken in any case: who
-installs may have compiled for all. It belongs to one version of Python and numba and to one processor, as
-numba has it. Where nothing can be kept a run compiles for itself.
+where that cannot be written, in the user's cache; then what is beside the kernels is taken all the same,
+because who installs may have compiled for all. It belongs to one version of Python and numba and to one
+processor, as numba has it. Where nothing can be kept a run compiles for itself.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ def folder() -> Path:
 
 def places() -> tuple[Path, ...]:
     """Name the folders in which compiled code is looked for, the one in which it is kept first."""
+    if getattr(config, "CACHE_DIR", ""):
+        return (folder(),)
     return tuple(dict.fromkeys((folder(), _beside())))
 
 
