@@ -92,7 +92,7 @@ def test_what_was_compiled_for_all_is_taken(
     home = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
-    monkeypatch.setattr(compiling.config, "CACHE_DIR", "")
+    monkeypatch.setattr("numba.config.CACHE_DIR", "")
     assert compiling.places() == (home / "lstzoom" / "kernels", copied / "__pycache__")
 
 
