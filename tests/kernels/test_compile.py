@@ -22,6 +22,32 @@ lstzoom.sharpen(scene.vnir, scene.lst, config=lstzoom.SharpenConfig(method=sys.a
 """
 
 
+CHECKED = """
+import sys
+import numpy as np
+import lstzoom
+from lstzoom.kernels.aggregate import area_mean_radiance
+from lstzoom.simulate import simulate_scene
+for ratio, side in (2, 40), (3, 5), (7, 13), (10, 11), (10, 5):
+    fine = simulate_scene((-(-side * ratio // 3) * 3,) * 2, seed=ratio).to_xarray()
+    vnir = fine.vnir[:, : side * ratio, : side * ratio].copy(deep=True)
+    coarse = vnir[0].coarsen(y=ratio, x=ratio).mean()
+    lst = coarse.copy(data=(300 + 20 * coarse.data).astype(np.float32))
+    rng = np.random.default_rng(ratio)
+    for gaps in (False, True):
+        if gaps:
+            vnir.data[rng.random(vnir.shape) < 0.003] = np.nan
+            vnir.data[:, :ratio, :ratio] = np.inf
+            vnir.data[0, ratio * 2 : ratio * 3 + 1] = np.nan
+            lst.data[0, 1] = lst.data[-1, -1] = np.nan
+        sharp = lstzoom.sharpen(vnir, lst)
+        whole = np.isfinite(lst.data)
+        apart = np.abs(area_mean_radiance(sharp.lst.data, ratio) - lst.data)[whole]
+        assert apart.max() < 1e-3
+print("done")
+"""
+
+
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in {
@@ -144,6 +170,15 @@ def test_a_run_works_where_nothing_can_be_kept(tmp_path: Path) -> None:
     )
     assert done.stdout.strip() == "4.0"
     assert done.stderr.count("cannot be kept") == 1
+
+
+@pytest.mark.slow
+def test_nothing_is_read_beyond_an_array(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_BOUNDSCHECK": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHECKED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "done\n", done.stderr[-2000:]
 
 
 @pytest.mark.slow

@@ -246,3 +246,8 @@ def test_planes_of_one_pixel_or_row(shape):
     )
     for ratio in (1, 2, 7, 10):
         np.testing.assert_allclose(interpolate(np.full(shape, 300, np.float32), ratio), 300, atol=2e-4)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 0)])
+def test_nothing_is_interpolated_to_nothing(shape):
+    assert interpolate(np.empty(shape, np.float32), 3).shape == (3 * shape[0], 3 * shape[1])
