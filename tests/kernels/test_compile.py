@@ -17,7 +17,8 @@ RUN = """
 import sys
 import lstzoom
 from lstzoom.simulate import simulate_scene
-scene = simulate_scene((180, 180)).to_xarray()
+# Larger than what is warmed with: samples are thinned.
+scene = simulate_scene((300, 300)).to_xarray()
 lstzoom.sharpen(scene.vnir, scene.lst, config=lstzoom.SharpenConfig(method=sys.argv[1]))
 """
 
