@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import pickle
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _KERNELS = Path(__file__).parent
+_DAMAGED = (EOFError, pickle.UnpicklingError)
 _IMPORTS = re.compile(r"^from lstzoom\.kernels(?:\.(\w+))? import (\([^)]*\)|.*)$", re.MULTILINE)
 
 
@@ -166,8 +168,16 @@ class _Files(IndexDataCacheFile):
         """Load code, or None if there is none that can be read."""
         try:
             return super().load(key)  # type: ignore[no-untyped-call]
-        except OSError:
+        except (OSError, *_DAMAGED):
             return None
+
+    def _load_index(self) -> dict[object, str]:
+        """Load the list; one that a machine left half-written is as good as none."""
+        try:
+            listed: dict[object, str] = super()._load_index()  # type: ignore[no-untyped-call]
+        except _DAMAGED:
+            return {}
+        return listed
 
     def save(self, key: object, data: object) -> None:
         """Keep code under a name that no other code can have.
@@ -178,7 +188,7 @@ class _Files(IndexDataCacheFile):
         told = f"{self._version} {self._source_stamp} {key!r}"
         name = self._data_name_pattern.format(number=int(hashlib.sha256(told.encode()).hexdigest()[:12], 16))
         self._save_data(name, data)  # type: ignore[no-untyped-call]
-        listed = self._load_index()  # type: ignore[no-untyped-call]
+        listed = self._load_index()
         if not listed:
             self._forget_but(name)
         self._save_index({**listed, key: name})  # type: ignore[no-untyped-call]

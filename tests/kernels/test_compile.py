@@ -158,6 +158,17 @@ def test_code_that_cannot_be_read_is_compiled_anew(tmp_path: Path) -> None:
     assert files(tmp_path, "a").load("float32") is None
 
 
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("left", [0, 5, -3])
+def test_what_was_left_half_written_is_compiled_anew(tmp_path: Path, kind: str, left: int) -> None:
+    files(tmp_path, "a").save("float32", "code")
+    (damaged,) = tmp_path.glob(f"*.{kind}")
+    damaged.write_bytes(damaged.read_bytes()[:left])
+    assert files(tmp_path, "a").load("float32") is None
+    files(tmp_path, "a").save("float32", "code again")
+    assert files(tmp_path, "a").load("float32") == "code again"
+
+
 def test_a_run_works_where_nothing_can_be_kept(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
