@@ -170,7 +170,9 @@ Workers = Annotated[
 @contextmanager
 def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> Iterator[None]:
     """Set up logging and GDAL's memory, and turn errors into a message and an exit code."""
-    from lstzoom.machine import GDAL_CACHE_MB
+    from lstzoom.machine import GDAL_CACHE_MB, keep_memory
+
+    keep_memory()
 
     for name, value in {"GDAL_CACHEMAX": GDAL_CACHE_MB, **_GDAL_HTTP}.items():
         os.environ.setdefault(name, value)

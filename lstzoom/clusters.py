@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lstzoom.errors import ClusterError, LstzoomError, import_extra
-from lstzoom.machine import GDAL_CACHE_MB, usable_cores, usable_memory
+from lstzoom.machine import GDAL_CACHE_MB, KEEP_MEMORY, usable_cores, usable_memory
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,7 @@ _LOOKS: Final = {
     "distributed.worker.memory.monitor-interval": "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL",
 }
 _WORKER_ENV: Final = {
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    **{name: str(value) for name, value in KEEP_MEMORY.items()},
     _PROFILE: "False",
     **dict(zip(_LOOKS.values(), ("500ms", "2s", "500ms"), strict=True)),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import psutil
 import pytest
 
-from lstzoom.machine import usable_cores, usable_memory
+from lstzoom.machine import KEEP_MEMORY, keep_memory, usable_cores, usable_memory
 
 CORES = len(os.sched_getaffinity(0))
 MEMORY = psutil.virtual_memory().total
@@ -91,3 +92,14 @@ def test_a_share_of_a_core_counts_whole(tmp_path: Path) -> None:
 def test_this_machine_has_something() -> None:
     assert 1 <= usable_cores() <= CORES
     assert 0 < usable_memory() <= MEMORY
+
+
+def test_memory_is_kept_where_the_c_library_can_and_nobody_said_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in KEEP_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    # glibc answers for each of the settings; one that it did not take would be a number out of range.
+    assert keep_memory() == (platform.libc_ver()[0] == "glibc")
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "0")
+    assert not keep_memory()
