@@ -24,8 +24,8 @@ KEEP_MEMORY: Final = {
     "MALLOC_TRIM_THRESHOLD_": 256 << 20,
 }
 """For glibc: what a block frees is kept for the next, in one arena for all threads. Given back and asked for
-again, the same memory costs CPU time, and its peak is higher and never twice the same. A block's arrays are few
-and large, so that threads do not wait for each other. glibc takes no more than 32 MB for the second."""
+again, the same memory costs CPU time, and its peak is higher and never twice the same. A block's arrays are
+few and large, so that threads do not wait for each other. glibc takes no more than 32 MB for the second."""
 _MALLOPT: Final = {
     "MALLOC_ARENA_MAX": -8, "MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TRIM_THRESHOLD_": -1,
 }  # fmt: skip
