@@ -282,7 +282,7 @@ class Store:
 
 
 def settle(file: Path) -> None:
-    """Have a file on the disk before something says that it is there: a machine that crashes loses the rest."""
+    """Have a file on the disk before something says that it is there, lest a crash empties it."""
     with contextlib.suppress(FileNotFoundError), file.open("rb") as there:
         os.fsync(there.fileno())
 
