@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lstzoom.cube.moments import forget
-from lstzoom.cube.store import Options, Url, array_of, attrs_of, list_keys, open_group, stored_bytes
+from lstzoom.cube.store import (
+    Options,
+    Url,
+    array_of,
+    attrs_of,
+    list_keys,
+    open_group,
+    settle,
+    stored_bytes,
+)
 from lstzoom.encoding import Encoding
 from lstzoom.errors import InputError
 
@@ -90,6 +99,8 @@ def _leading(array: zarr.Array[Any], time_index: int | None) -> tuple[int, ...]:
 def _write(array: zarr.Array[Any], key: tuple[Any, ...], stored: NDArray[Any]) -> int:
     array[key] = stored
     keys = shard_keys(array, key)
+    for one in keys:
+        settle(array.store, one)
     return sum(stored_bytes(array.store, one) for one in keys)
 
 

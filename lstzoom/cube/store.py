@@ -7,8 +7,10 @@ complete.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,6 +161,18 @@ def stored_bytes(store: Store, key: str) -> int:
         return int(sync(store.getsize(key)))
     except FileNotFoundError:
         return 0
+
+
+def settle(store: Store, key: str) -> None:
+    """Have an object of a folder on the disk, so that a crash of the machine cannot empty it.
+
+    zarr writes aside and renames, and the disk may do the renaming first. Other stores promise it themselves.
+    """
+    from zarr.storage import LocalStore  # noqa: PLC0415
+
+    if isinstance(store, LocalStore):
+        with contextlib.suppress(FileNotFoundError), (store.root / key).open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def consolidate(url: Url, options: Options = None) -> None:

@@ -180,6 +180,7 @@ class Store:
             if self.is_local:
                 target = self.root / key
                 target.parent.mkdir(parents=True, exist_ok=True)
+                settle(file)
                 file.replace(target)
             else:
                 store, path = _remote(self.address(key))
@@ -278,6 +279,12 @@ class Store:
         # Zarr writes its objects aside beside their names.
         for left in (self.root / "cubes").rglob("*.partial"):
             left.unlink(missing_ok=True)
+
+
+def settle(file: Path) -> None:
+    """Have a file on the disk before something says that it is there, lest a crash empties it."""
+    with contextlib.suppress(FileNotFoundError), file.open("rb") as there:
+        os.fsync(there.fileno())
 
 
 def _is_refused(error: OSError) -> bool:

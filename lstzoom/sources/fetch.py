@@ -114,9 +114,13 @@ def require_allowed_onward(signed: str, access: Access) -> None:
         return
     if all(is_allowed(one, access.allow) for one in _ANY):
         return
-    key = plain(address), tuple(access.allow)
+    # With its query, which may be what says where to lead.
+    key = address, tuple(access.allow)
+    now = time.monotonic()
     with _lock:
-        if time.monotonic() < _followed.get(key, 0.0):
+        for old in [one for one, ends in _followed.items() if ends <= now]:
+            del _followed[old]
+        if key in _followed:
             return
     span = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
     quiet = tuple(float(os.environ.get(f"GDAL_HTTP_{name}", default)) for name, default in _PATIENCE)

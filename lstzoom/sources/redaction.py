@@ -12,10 +12,11 @@ _SECRETS: Final = re.compile(
     r"[^&\s'\",]*"
 )
 _HEADERS: Final = re.compile(
-    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?(?:bearer )?)"
+    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?"
+    r"(?:(?:bearer|basic|digest|negotiate) )?)"
     r"[^\s'\",}]{4,}"
 )
-_IN_ADDRESS: Final = re.compile(r"(?i)(https?://)[^/@\s]+@")
+_IN_ADDRESS: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)[^/@\s]+@")
 
 
 def redact(text: str) -> str:

@@ -210,7 +210,14 @@ def test_tokens_of_all_kinds_are_taken_out() -> None:
     text = "HTTP 403 at https://b.s3.amazonaws.com/k?X-Amz-Signature=abc&X-Amz-Credential=AKIA%2F1 now"
     assert "abc" not in redact(text)
     assert "AKIA" not in redact(text)
-    for text in ("{'X-Api-Key': 'w0rd!'}", "Authorization: Bearer w0rd!", "Ocp-Apim-Subscription-Key: w0rd!"):
+    for text in (
+        "{'X-Api-Key': 'w0rd!'}",
+        "Authorization: Bearer w0rd!",
+        "Authorization: Basic w0rd!",
+        "Ocp-Apim-Subscription-Key: w0rd!",
+        "s3://key:w0rd!@bucket/a.tif",
+        "ftp://me:w0rd!@h/a.tif",
+    ):
         assert "w0rd" not in redact(text)
     assert redact("the bearer of bad news") == "the bearer of bad news"
     assert plain("https://user:word@h/a.tif?sig=1") == "https://***@h/a.tif"

@@ -15,7 +15,7 @@ import pytest
 from lstzoom.errors import InputError
 from lstzoom.sources.allowed import NETWORK, is_allowed, is_here
 from lstzoom.sources.catalog import Access
-from lstzoom.sources.fetch import forget_redirections
+from lstzoom.sources.fetch import forget_redirections, require_allowed_onward
 from lstzoom.sources.loading import LoadedPair, load
 from lstzoom.sources.metadata import small_file
 from lstzoom.sources.reading import header
@@ -313,3 +313,15 @@ def test_tokens_do_not_follow_redirections(
     assert any("s3cret" in one.get("authorization", "") for one in files.headers)
     assert elsewhere.headers
     assert not any("s3cret" in one.get("authorization", "") for one in elsewhere.headers)
+
+
+@pytest.mark.fault("a server leads one query elsewhere and another not", LED)
+def test_where_each_query_leads_is_asked(own_files: Files, elsewhere: Files) -> None:
+    """The query may be what says where to: one that leads nowhere else vouches for no other."""
+    (own_files.folder / "m.json").write_text("{}")
+    access = Access(allow=(own_files.url,), retries=0)
+    require_allowed_onward(f"{own_files.url}/m.json?to=here", access)
+    own_files.redirects["m.json"] = f"{elsewhere.url}/m.json"
+    with pytest.raises(InputError, match="may not be read"):
+        require_allowed_onward(f"{own_files.url}/m.json?to=elsewhere", access)
+    assert elsewhere.asked == []
