@@ -269,6 +269,11 @@ class Catalog(Model):
     local: LocalFiles | None = Field(default=None, description="Files without STAC.")
     access: Access = Field(default=Access(), description="For files of items that are given, not searched.")
     pair: PairRule = PairRule()
+    requires: dict[str, Names] = Field(
+        default={},
+        description="Values that properties of an item must have, where it tells them: products of another "
+        "level may have the same keys.",
+    )
     lst: LstLayer
     vnir: VnirLayers
     metadata: Layer | None = Field(
