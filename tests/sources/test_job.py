@@ -43,9 +43,10 @@ def test_every_key_has_its_description_as_a_comment() -> None:
 
 
 def test_dates_of_yaml_are_texts(tmp_path: Path) -> None:
-    text = "catalog: {name: demo}\narea: {bbox: [1, 2, 3, 4]}\ndatetime: 2023-06-01\n"
-    (tmp_path / "job.yaml").write_text(text)
-    assert read_job(tmp_path / "job.yaml").datetime == "2023-06-01"
+    for when in ("2023-06-01", "2023", "2023-06"):
+        text = f"catalog: {{name: demo}}\narea: {{bbox: [1, 2, 3, 4]}}\ndatetime: {when}\n"
+        (tmp_path / "job.yaml").write_text(text)
+        assert read_job(tmp_path / "job.yaml").datetime == when
 
 
 def test_paths_are_relative_to_the_job(tmp_path: Path) -> None:

@@ -496,6 +496,15 @@ def test_a_platform_may_be_spelt_in_any_way(archive: Archive, tmp_path: Path, sp
     assert pair.attrs["lst_averaged_pixels"] == 2
 
 
+def test_a_platform_that_is_not_told_is_warned_of(
+    archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    item = wild.landsat_pc(archive, tmp_path, "landsat-7")
+    del item["properties"]["platform"]
+    assert load("landsat", items=[item]).attrs["lst_native_resolution_m"] == 100
+    assert "the platform '' is none of landsat-4" in caplog.text
+
+
 def test_items_of_the_usgs_without_links_are_known_by_their_server(archive: Archive, tmp_path: Path) -> None:
     item = wild.landsat_usgs(archive, tmp_path, "st")
     item["links"] = []
