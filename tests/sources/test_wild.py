@@ -17,7 +17,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from lstzoom.errors import InputError
+from lstzoom.errors import InputError, UnitsError
 from lstzoom.grid import grid_of
 from lstzoom.sources.catalog import open_catalog
 from lstzoom.sources.loading import load
@@ -554,6 +554,16 @@ def test_a_scale_of_its_own_has_no_offset_that_was_documented_for_another(archiv
     thermal["assets"]["lwir11"]["raster:bands"] = [{"scale": 0.01, "nodata": 0}]
     pair = load("landsat-sentinel2", items=[thermal, archive.sentinel2(root)])
     np.testing.assert_allclose(pair.lst.values[20, 20], archive.lst_stored[20, 20] * 0.01, rtol=1e-6)
+
+
+def test_numbers_that_can_be_no_temperatures_are_an_error(archive: Archive) -> None:
+    """A scale that is told for another layer."""
+    root = str(archive.folder)
+    thermal = archive.landsat(root)
+    thermal["assets"]["lwir11"]["raster:bands"][0] |= {"scale": 0.0001, "offset": 0.0}
+    pair = load("landsat-sentinel2", items=[thermal, archive.sentinel2(root)])
+    with pytest.raises(UnitsError, match=r"holds temperatures from .* K, as scale, offset and unit are told"):
+        pair.lst.compute()
 
 
 @pytest.mark.parametrize("numbers", [{"scale": 0}, {"scale": "nan"}, {"offset": "inf"}])
