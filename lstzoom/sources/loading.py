@@ -847,6 +847,7 @@ def load_simulated(
 
     source = open_catalog(catalog)
     names = chosen_bands(source, bands)
+    _require_options(source, MaskOptions(), chunks)
     scene = simulate_scene(_DEMO_SHAPE).to_xarray()
     ratio = scene.vnir.sizes["y"] // scene.lst.sizes["y"]
     vnir = scene.vnir.sel(band=list(names)).chunk({"band": -1, "y": chunks * ratio, "x": chunks * ratio})

@@ -462,6 +462,7 @@ def chosen_bands(source: Catalog, bands: Sequence[str] | None) -> Names:
     """Reflectance bands to load: those asked for, by default those of the catalog."""
     if bands is None:
         return source.vnir.default_bands
+    bands = (bands,) if isinstance(bands, str) else bands
     for name in bands:
         if name not in source.vnir.bands:
             known = list(source.vnir.bands)

@@ -487,6 +487,12 @@ def test_a_search_of_a_real_service_end_to_end(
     assert np.isfinite(sharp.lst.values).mean() > 0.9
 
 
+def test_the_demo_takes_what_others_take() -> None:
+    with pytest.raises(ConfigError, match="chunks is 0"):
+        load("demo", chunks=0)
+    assert load("demo", bands="red").vnir.band.values.tolist() == ["red"]
+
+
 def test_the_demo_needs_no_items() -> None:
     pair = load("demo", bands=["red", "nir"], chunks=64)
     assert pair.vnir.chunks is not None
