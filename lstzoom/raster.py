@@ -75,7 +75,8 @@ _ARCHIVE: Final = re.compile(r"/vsizip/\{([^{}]*)\}/")
 _QUERY: Final = re.compile(r"(https?://[^\s?'\"}]*)\?[^\s'\"}!]*")
 _ZERO_CELSIUS: Final = 273.15
 # Surface temperatures on Earth, with room for craters and cloud tops.
-_KELVIN: Final = (150.0, 700.0)
+KELVIN_RANGE: Final = (150.0, 700.0)
+"""What can be the temperature of a surface."""
 _CELSIUS: Final = (-120.0, 130.0)
 KELVIN_NAMES: Final = frozenset({"k", "kelvin", "kelvins", "degk", "deg_k"})
 """How files spell kelvin, in lower case."""
@@ -1092,7 +1093,7 @@ def _units_of(source: RasterSource, units: LstUnits) -> Literal["K", "C"]:
         known = "C"
     else:
         known = "K"
-    low, high = _KELVIN if known == "K" else _CELSIUS
+    low, high = KELVIN_RANGE if known == "K" else _CELSIUS
     sample = _sample(source)
     if sample.size == 0:
         logger.warning("%s: no valid pixel in band %d; units not checked", shown(source.path), source.band)
@@ -1105,7 +1106,7 @@ def _units_message(source: RasterSource, units: LstUnits, known: str, sample: ND
     median = float(np.median(sample))
     if _CELSIUS[0] <= median <= _CELSIUS[1]:
         remedy = "if they are degrees Celsius, pass --lst-units C"
-    elif _KELVIN[0] <= median <= _KELVIN[1]:
+    elif KELVIN_RANGE[0] <= median <= KELVIN_RANGE[1]:
         remedy = "if they are kelvin, pass --lst-units K"
     else:
         remedy = (

@@ -42,7 +42,8 @@ def as_area(area: Area) -> BaseGeometry:
     ----------
     area
         West, south, east, north in degrees, where west may be larger than east across the antimeridian;
-        or GeoJSON; or a shapely geometry in longitude and latitude; or a GeoJSON or other vector file.
+        or GeoJSON; or a geometry of shapely or another package in longitude and latitude; or a GeoJSON or
+        other vector file.
 
     Returns
     -------
@@ -57,24 +58,56 @@ def as_area(area: Area) -> BaseGeometry:
     if isinstance(area, BaseGeometry):
         found = area
     elif isinstance(area, Mapping):
-        found = _from_geojson(area)
+        found = _with_plain_edges(_from_geojson(area))
     elif isinstance(area, str | Path):
-        found = _from_file(Path(area))
+        found = _with_plain_edges(_from_file(Path(area)))
+    elif hasattr(area, "__geo_interface__"):
+        found = _with_plain_edges(_from_geojson(area.__geo_interface__))
     else:
         found = _from_bounds(area)
-    west, south, east, north = found.bounds if not found.is_empty else (math.nan,) * 4
+    if found.is_empty:
+        raise InputError("the area of interest is empty; give bounds or a polygon")
+    if all(part.geom_type != "Polygon" for part in _parts(found)):
+        raise InputError(f"the area of interest is a {found.geom_type}, which covers nothing; give a polygon")
+    found = shapely.make_valid(found)
+    west, south, east, north = found.bounds
     if not (-360 <= west <= east <= 540 and -90 <= south <= north <= 90) or found.area <= 0:
         raise InputError(
             f"the area of interest has the bounds ({west:.6g}, {south:.6g}, {east:.6g}, {north:.6g}); an "
             "area in longitude and latitude (degrees, EPSG:4326) is needed"
         )
-    return shapely.make_valid(found)
+    return found
+
+
+def _parts(area: BaseGeometry) -> list[BaseGeometry]:
+    """Geometries that an area is made of, none of them made of others."""
+    parts = list(shapely.get_parts(area))
+    return parts if parts == [area] else [one for part in parts for one in _parts(part)]
+
+
+def _with_plain_edges(area: BaseGeometry) -> BaseGeometry:
+    """Refuse edges around more than half of the globe: they may as well be meant the short way."""
+    for ring in shapely.get_rings(_parts(area)):
+        widest = float(np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])).max(initial=0))
+        if 180 < widest < 360 - _ROUNDING:
+            raise InputError(
+                f"an edge of the area of interest spans {widest:.6g} degrees of longitude; where the area "
+                "crosses 180 degrees, give longitudes beyond it (179.5 to 180.5), or bounds with west larger "
+                "than east; where it is that wide, put points in between"
+            )
+    return area
 
 
 def _from_bounds(bounds: Sequence[float]) -> BaseGeometry:
-    if len(bounds) != 4 or not all(math.isfinite(float(one)) for one in bounds):
-        raise InputError(f"the bounds are {bounds!r}; give west, south, east, north in degrees")
-    west, south, east, north = (float(one) for one in bounds)
+    try:
+        west, south, east, north = (float(one) for one in bounds)
+        found = all(map(math.isfinite, (west, south, east, north)))
+    except (TypeError, ValueError):
+        found = False
+    if not found:
+        raise InputError(
+            f"the bounds are {reprlib.repr(bounds)}; give west, south, east, north in degrees"
+        ) from None
     return box(west, south, east + 360 if east < west else east, north)
 
 
@@ -91,7 +124,9 @@ def _from_geojson(found: Any) -> BaseGeometry:  # noqa: ANN401  (files may hold 
 
 def _geometry_of(found: Any) -> BaseGeometry:  # noqa: ANN401
     if found.get("type") == "FeatureCollection":
-        return shapely.union_all([_from_geojson(one) for one in found.get("features", [])])
+        # Features without a place are allowed.
+        placed = [one for one in found.get("features", []) if one.get("geometry", found) is not None]
+        return shapely.union_all([_from_geojson(one) for one in placed])
     if found.get("type") == "Feature":
         return _from_geojson(found.get("geometry") or {})
     made = shape(found)

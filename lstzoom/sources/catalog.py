@@ -6,6 +6,7 @@ checkout they lie beside the package. A file of your own is given by its path.
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from lstzoom.errors import ConfigError
 from lstzoom.sources.naming import explain, nearest
 
 Names = tuple[str, ...]
+
+logger = logging.getLogger(__name__)
 
 
 def _number(value: object) -> object:
@@ -77,7 +80,13 @@ class LstLayer(Layer):
     def native_resolution_of(self, platform: str | None) -> float:
         """Return what the thermal instrument of a platform resolves, metres."""
         known = {_plain(name): value for name, value in self.native_resolution_by_platform.items()}
-        return known.get(_plain(platform or ""), self.native_resolution_m)
+        found = known.get(_plain(platform or ""))
+        if known and found is None:
+            logger.warning(
+                "the platform %r is none of %s: its instrument is taken to resolve %g m",
+                platform or "", ", ".join(self.native_resolution_by_platform), self.native_resolution_m,
+            )  # fmt: skip
+        return self.native_resolution_m if found is None else found
 
 
 def _plain(platform: str) -> str:
@@ -269,6 +278,11 @@ class Catalog(Model):
     local: LocalFiles | None = Field(default=None, description="Files without STAC.")
     access: Access = Field(default=Access(), description="For files of items that are given, not searched.")
     pair: PairRule = PairRule()
+    requires: dict[str, Names] = Field(
+        default={},
+        description="Values that properties of an item must have, where it tells them: products of another "
+        "level may have the same keys.",
+    )
     lst: LstLayer
     vnir: VnirLayers
     metadata: Layer | None = Field(

@@ -1,8 +1,9 @@
 """How stored numbers become values: what the item tells, else the file's tags, else the catalogue.
 
-Scale and offset are one statement: whoever tells one of them tells both. Nodata and unit are told one
-by one. Two traps of Sentinel-2 are handled here and nowhere else: items that list an offset which their
-pixels have already, and items without any encoding whose processing baseline has an offset.
+Where an item tells one of scale and offset, the other is that of the file, else of the catalogue; but a scale
+of its own has no offset unless the item tells one. Nodata and unit are told one by one. Two traps of
+Sentinel-2 are handled here and nowhere else: items that list an offset which their pixels have already, and
+items without any encoding whose processing baseline has an offset.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ from __future__ import annotations
 import fnmatch
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pystac
 
 from lstzoom import stac
-from lstzoom.errors import UnitsError
+from lstzoom.errors import InputError, UnitsError
 from lstzoom.raster import RasterSource
 from lstzoom.sources.catalog import Access, BaselineOffset, Constants, Layer, VnirLayers
 
 logger = logging.getLogger(__name__)
+
+_AGREES: Final = 1e-3
+_IN_NAMES: Final = re.compile(r"_N(\d{4})_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +124,20 @@ def told_by(item: pystac.Item, key: str, band: int = 1, vnir: VnirLayers | None 
         Number of the band in the asset, from 1.
     vnir
         For reflectance: what the catalogue knows of offsets that are listed and must not be applied.
+
+    Raises
+    ------
+    InputError
+        If scale or offset are not finite, or the scale is 0.
     """
     listed = stac.told_bands(item.assets[key].extra_fields)
     fields = listed[band - 1] if band <= len(listed) else {}
+    scale, offset = _number(fields, "raster:scale", "scale"), _number(fields, "raster:offset", "offset")
+    if scale == 0 or not math.isfinite(_or(scale, 1.0)) or not math.isfinite(_or(offset, 0.0)):
+        raise InputError(f"the scale {scale} and offset {offset} of its asset {key!r} give no values")
     return Told(
-        scale=_number(fields, "raster:scale", "scale"),
-        offset=_number(fields, "raster:offset", "offset"),
+        scale=scale,
+        offset=offset,
         nodata=_number(fields, "nodata", "raster:nodata"),
         unit=_text(fields, "unit", "raster:unit"),
         dtype=_text(fields, "data_type"),
@@ -185,11 +198,18 @@ def settle(told: Told, file: RasterSource | None, constants: Constants) -> Encod
 def _scale_and_offset(
     told: Told, file: RasterSource | None, constants: Constants
 ) -> tuple[float, float, str]:
-    if told.scale is not None or told.offset is not None:
-        return _or(told.scale, 1.0), _or(told.offset, 0.0), "item"
     if file is not None and (file.scale, file.offset) != (1.0, 0.0):
-        return file.scale, file.offset, "file"
-    return _or(constants.scale, 1.0), _or(constants.offset, 0.0), "catalog"
+        scale, offset, origin = file.scale, file.offset, "file"
+    else:
+        scale, offset, origin = _or(constants.scale, 1.0), _or(constants.offset, 0.0), "catalog"
+    if told.scale is None and told.offset is None:
+        return scale, offset, origin
+    if told.scale is None:
+        return scale, _or(told.offset, offset), "item"
+    if told.offset is None and not math.isclose(told.scale, scale, rel_tol=_AGREES):
+        # Another scale is another way to store values, and what else is known of is of no use to it.
+        offset = 0.0
+    return told.scale, _or(told.offset, offset), "item"
 
 
 def _is_float(dtype: str) -> bool:
@@ -213,8 +233,10 @@ def vnir_constants(item: pystac.Item, vnir: VnirLayers, band: str) -> Constants:
 
 
 def _baseline(item: pystac.Item, rule: BaselineOffset) -> tuple[int, ...] | None:
-    """Return the processing baseline of an item; None where it is not told."""
-    found = (_version(item.properties.get(name)) for name in rule.properties)
+    """Return the processing baseline of an item, by its properties, else by its name; None if not told."""
+    told = [item.properties.get(name) for name in rule.properties]
+    names = (_IN_NAMES.search(f"_{one}_") for one in (item.properties.get("s2:product_uri"), item.id))
+    found = (_version(one) for one in [*told, *(name[1] for name in names if name)])
     return next((version for version in found if version is not None), None)
 
 

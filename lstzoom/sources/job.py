@@ -33,7 +33,9 @@ _WIDTH: Final = 100
 
 
 def _time_text(value: object) -> object:
-    """Take what YAML reads as a date for the text that it was."""
+    """Take what YAML reads as a date, or a year as a number, for the text that it was."""
+    if type(value) is int:
+        return str(value)
     return value.isoformat() if isinstance(value, dt.date) else value
 
 

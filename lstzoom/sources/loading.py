@@ -48,7 +48,7 @@ from lstzoom.sources.catalog import (
     VnirLayers,
     open_catalog,
 )
-from lstzoom.sources.encoding import find_asset, href_of, told_by, vnir_constants
+from lstzoom.sources.encoding import find_asset, href_of, settle, to_kelvin, told_by, vnir_constants
 from lstzoom.sources.local import local_items, tells_time
 from lstzoom.sources.masks import shrink, usable
 from lstzoom.sources.metadata import metadata_constants
@@ -249,6 +249,8 @@ def load(
         If the catalogue or an option is not valid.
     GridMismatchError
         If the grids do not belong together.
+    UnitsError
+        If an item tells a temperature in another unit than kelvin or Celsius.
 
     Examples
     --------
@@ -368,6 +370,8 @@ def load_pair(
     _require_options(source, options, chunks)
     names = _bands_there(source, pair, chosen_bands(source, bands))
     lst = _remote(pair.lst, source.lst, _constants(source, pair.lst, "ST", source.lst), "lst", "kelvin")
+    if lst.told.unit:
+        to_kelvin(settle(lst.told, None, lst.constants), f"the LST of the item {pair.lst.item.id!r}")
     factor = _factor(source, pair.lst, lst.grid)
     bands_of = [_bands(source, one, names) for one in pair.vnir]
     native = _cut(lst.grid, _bounds(lst.grid, area, [one[0].grid for one in bands_of]), factor)
@@ -843,6 +847,7 @@ def load_simulated(
 
     source = open_catalog(catalog)
     names = chosen_bands(source, bands)
+    _require_options(source, MaskOptions(), chunks)
     scene = simulate_scene(_DEMO_SHAPE).to_xarray()
     ratio = scene.vnir.sizes["y"] // scene.lst.sizes["y"]
     vnir = scene.vnir.sel(band=list(names)).chunk({"band": -1, "y": chunks * ratio, "x": chunks * ratio})

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
-from lstzoom.errors import EncodingError, GridMismatchError, InputError, LstzoomError
+from lstzoom.errors import EncodingError, GridMismatchError, InputError, LstzoomError, UnitsError
 from lstzoom.grid import coincide, describe_grid
-from lstzoom.raster import LazyStack, RasterSource, Resampling, describe
+from lstzoom.raster import KELVIN_RANGE, LazyStack, RasterSource, Resampling, describe
 from lstzoom.sources.allowed import driver_of, require_allowed
 from lstzoom.sources.catalog import Access, Constants
 from lstzoom.sources.diagnosis import diagnosis
@@ -46,6 +46,8 @@ from lstzoom.sources.signing import (
 logger = logging.getLogger(__name__)
 
 _MOST_AGAIN: Final = 4
+# Some odd pixels alone at an edge are no reason.
+_FEW: Final = 64
 _REFUSED: Final = ("HTTP status 401", "HTTP status 403")
 _ABSENT: Final = ("HTTP status 400", "HTTP status 404", "HTTP status 410")
 
@@ -208,7 +210,7 @@ def read(
     GridMismatchError
         If it lies on another grid than its item told.
     UnitsError
-        If a temperature is in another unit than kelvin or Celsius.
+        If a temperature is in another unit than kelvin or Celsius, or cannot be one.
     """
     shape = tuple(part.stop - part.start for part in window)
     if not touches(band.grid, grid, window):
@@ -221,9 +223,22 @@ def read(
             _require_told_grid(source, band)
             stack = LazyStack((_encoded(source, band),), grid, resampling)
             values: NDArray[np.float32] = stack[0, window[0], window[1]]
+            if band.kind == "kelvin":
+                _require_temperatures(values, band)
             return values
 
     return _again(band.href, band.access, once)
+
+
+def _require_temperatures(values: NDArray[np.float32], band: RemoteBand) -> None:
+    """Refuse a window none of whose values can be a temperature: its encoding is told wrong."""
+    there = values[np.isfinite(values)]
+    low, high = KELVIN_RANGE
+    if there.size >= _FEW and (there.max() < low or there.min() > high):
+        raise UnitsError(
+            f"{plain(band.href)!r} holds temperatures from {there.min():.6g} to {there.max():.6g} K, as "
+            "scale, offset and unit are told; correct them in the item, or in [lst] of the catalogue"
+        )
 
 
 def _encoded(source: RasterSource, band: RemoteBand) -> RasterSource:

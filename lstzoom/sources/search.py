@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,9 +33,11 @@ from lstzoom.types import YX
 logger = logging.getLogger(__name__)
 
 Side: TypeAlias = Literal["lst", "vnir"]
-Items: TypeAlias = pystac.Item | Iterable[pystac.Item | Mapping[str, Any]] | str | Path
-"""Items, as objects or as JSON, or a file of them."""
+Items: TypeAlias = pystac.Item | Mapping[str, Any] | Iterable[pystac.Item | Mapping[str, Any]] | str | Path
+"""Items or an item collection, as objects or as JSON, or a file of them."""
 _SHOWN: Final = 8
+# Media types of what cannot be read. Many catalogues tell none, or octets, of what can.
+_NO_RASTER: Final = re.compile(r"zarr|netcdf|hdf|json|xml|^text/|^image/(png|jpeg)$")
 _WORDS: Final[Mapping[str, str]] = {"lst": "LST", "vnir": "reflectance"}
 
 
@@ -209,7 +212,8 @@ def examine(
     catalog, bands, max_cloud, allow
         As in `search`.
     items
-        Items, or a file with an item, an item collection, a collection, or a recorded search response.
+        Items, an item collection, or a file with an item, a list of items, an item collection, a collection,
+        or a recorded search response.
     area
         Area of interest; default everything.
     datetime
@@ -217,9 +221,12 @@ def examine(
     """
     source, interval = open_catalog(catalog), None if datetime is None else as_interval(datetime)
     bad: list[Unusable] = []
-    if isinstance(items, pystac.Item):
-        items = [items]
-    listed = _readable(items, bad) if isinstance(items, str | Path) else _parsed(list(items), bad)
+    if isinstance(items, str | Path):
+        listed = _readable(items, bad)
+    else:
+        one_or_more: Any = items
+        features = _features(items)
+        listed = _parsed(list(one_or_more) if features is None else features, bad)
     if not listed and not bad:
         raise InputError("there is no STAC item; give those of LST and reflectance")
     pairs = [(item, access_of(source, item)) for item in listed]
@@ -234,9 +241,9 @@ def _within(found: Found, interval: Interval) -> Found:
     start, end = interval
 
     def late_or_early(one: Candidate) -> bool:
-        # Services compare whole seconds, too.
-        when = one.when.replace(microsecond=0)
-        return (start is not None and when < start) or (end is not None and when > end)
+        # The last second of a day is all of it.
+        last = one.when.replace(microsecond=0)
+        return (start is not None and one.when < start) or (end is not None and last > end)
 
     asked = to_stac(interval)
     out = tuple(
@@ -316,11 +323,10 @@ def _readable(path: str | Path, bad: list[Unusable]) -> list[pystac.Item]:
     file = file / "collection.json" if file.is_dir() else file
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        found = found.get("response", found) if "type" not in found else found
+        features = _features(found)
+        if features is not None:
+            return _parsed(features, bad, file)
         kind = found.get("type")
-        if kind in {"FeatureCollection", "Feature"}:
-            features = found["features"] if kind == "FeatureCollection" else [found]
-            return _parsed(list(features), bad, file)
         # Of a catalogue or a collection; pystac.Catalog reads no collection.
         whole = pystac.read_file(str(file.resolve()))
         if isinstance(whole, pystac.Catalog):
@@ -330,6 +336,20 @@ def _readable(path: str | Path, bad: list[Unusable]) -> list[pystac.Item]:
     except Exception as error:  # pystac raises what it stumbles upon
         raise InputError(f"{str(path)!r} holds no STAC items that can be read: {_said(error)}") from error
     raise InputError(f"{str(path)!r} holds no STAC items that can be read: its type is {kind!r}")
+
+
+def _features(found: Any) -> list[Any] | None:  # noqa: ANN401  (files may hold anything)
+    """Items of an item, a list of them, an item collection or a recorded response; None if it is none."""
+    if isinstance(found, pystac.Item):
+        return [found]
+    if isinstance(found, list):
+        return found
+    if not isinstance(found, Mapping):
+        return None
+    found = found.get("response", found) if "type" not in found else found
+    if found.get("type") == "FeatureCollection":
+        return list(found["features"])
+    return [found] if found.get("type") == "Feature" else None
 
 
 def _parsed(features: Sequence[Any], bad: list[Unusable], file: Path | None = None) -> list[pystac.Item]:
@@ -442,6 +462,7 @@ def chosen_bands(source: Catalog, bands: Sequence[str] | None) -> Names:
     """Reflectance bands to load: those asked for, by default those of the catalog."""
     if bands is None:
         return source.vnir.default_bands
+    bands = (bands,) if isinstance(bands, str) else bands
     for name in bands:
         if name not in source.vnir.bands:
             known = list(source.vnir.bands)
@@ -457,6 +478,8 @@ def look_at(
     """Decide whether an item can be used, and why not."""
     try:
         return _looked_at(source, item, side, access, bands, max_cloud)
+    except InputError as error:
+        return Unusable(item.id, side, redact(str(error)))
     except Exception as error:  # noqa: BLE001  (fields of an item may hold anything)
         return Unusable(item.id, side, f"it cannot be understood: {_said(error)}")
 
@@ -466,7 +489,7 @@ def _looked_at(
 ) -> Candidate | Unusable:
     when, place, cloud = _time_of(item), footprint(item.geometry, item.bbox), _cloud_of(item)
     lacking = _missing(source, item, side, bands)
-    reason = lacking or _wrong(source, item, side, access, bands)
+    reason = lacking or _of_another_kind(source, item) or _wrong(source, item, side, access, bands)
     if not reason and when is None:
         reason = "it has no datetime"
     if not reason and place is None:
@@ -527,6 +550,15 @@ def _there(item: pystac.Item) -> str:
     return f"it has {', '.join(item.assets) or 'no asset'}"
 
 
+def _of_another_kind(source: Catalog, item: pystac.Item) -> str:
+    """Say which property tells that an item is no product of the source."""
+    for name, values in source.requires.items():
+        told = item.properties.get(name)
+        if told is not None and told not in values:
+            return f"its {name} is {told!r}; {' or '.join(values)} is needed"
+    return ""
+
+
 def _wrong(source: Catalog, item: pystac.Item, side: Side, access: Access, bands: Names) -> str:
     """Say what is wrong with the addresses, grids and encodings that an item tells of what would be read."""
     layers: list[Layer] = [source.lst] if side == "lst" else [source.vnir.bands[name] for name in bands]
@@ -536,6 +568,9 @@ def _wrong(source: Catalog, item: pystac.Item, side: Side, access: Access, bands
         key = find_asset(item, layer)
         if key is None:
             continue
+        kind = str(item.assets[key].media_type or "").lower().partition(";")[0].strip()
+        if _NO_RASTER.search(kind):
+            return f"its asset {key!r} is {kind}; GeoTIFF or JPEG 2000 is needed"
         try:
             require_allowed(href_of(item.assets[key], access), access.allow)
         except InputError as error:

@@ -187,7 +187,7 @@ def _token(service: str, account: str, container: str) -> str:
         answer = _fetch(address)
         try:
             token, ends = str(answer["token"]), _seconds(str(answer["msft:expiry"]))
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the token service {address!r} gave no token and expiry") from error
         _tokens[key] = (token, ends)
         return token
@@ -206,12 +206,15 @@ def _fetch(address: str) -> Mapping[str, Any]:
     for pause in (0.5, 2.0, 8.0, 0.0):
         try:
             answer = requests.get(address, headers=headers, timeout=_TIMEOUT)
-        except requests.RequestException as error:
-            problem = type(error).__name__
-        else:
             if answer.ok:
                 found: Mapping[str, Any] = answer.json()
                 return found
+        except requests.JSONDecodeError:
+            problem = "it answers what is no JSON"
+            break
+        except requests.RequestException as error:
+            problem = type(error).__name__
+        else:
             problem = f"HTTP status {answer.status_code}"
             if answer.status_code < 500 and answer.status_code != 429:
                 break

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import calendar
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TypeAlias
 
 from lstzoom.errors import InputError
 
-When: TypeAlias = str | datetime | tuple[datetime | str | None, datetime | str | None]
+When: TypeAlias = str | date | tuple[date | str | None, date | str | None]
 Interval: TypeAlias = tuple[datetime | None, datetime | None]
 
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
@@ -22,7 +22,7 @@ def as_interval(when: When) -> Interval:
     ----------
     when
         ``"2023"``, ``"2023-10"``, ``"2023-10-08"``, a time, two of these with a slash between, ``".."`` for
-        an open end, a datetime or a pair of them. Without zone it is UTC.
+        an open end, a date, a datetime or a pair of them. Without zone it is UTC.
 
     Returns
     -------
@@ -41,12 +41,12 @@ def as_interval(when: When) -> Interval:
     """
     if isinstance(when, str):
         first, _, last = when.partition("/")
-        pair: tuple[datetime | str | None, datetime | str | None] = (first, last if "/" in when else first)
-    elif isinstance(when, datetime):
+        pair: tuple[date | str | None, date | str | None] = (first, last if "/" in when else first)
+    elif isinstance(when, date):
         pair = (when, when)
     else:
         pair = when
-    if len(pair) != 2:
+    if not hasattr(pair, "__len__") or len(pair) != 2:
         raise InputError(f"the time {when!r} is no interval: give one time, or first/last")
     start, end = _bound(pair[0], when)[0], _bound(pair[1], when)[1]
     if start is None and end is None:
@@ -56,17 +56,21 @@ def as_interval(when: When) -> Interval:
     return start, end
 
 
-def _bound(one: datetime | str | None, given: object) -> Interval:
+def _bound(one: date | str | None, given: object) -> Interval:
     if one is None or one in {"", ".."}:
         return None, None
     if isinstance(one, datetime):
         time = one if one.tzinfo else one.replace(tzinfo=UTC)
         return time.astimezone(UTC), time.astimezone(UTC)
+    if isinstance(one, date):
+        return _span(one.year, one.month, one.day)
     try:
-        partial = _PARTIAL.fullmatch(one.strip())
+        text = str(one).strip()
+        partial = _PARTIAL.fullmatch(text)
         if partial:
             return _span(*(int(part) if part else None for part in partial.groups()))
-        return _bound(datetime.fromisoformat(one.strip()), given)
+        # Without a time of day Python reads weeks and days in other spellings, as their first instant.
+        return _bound(datetime.fromisoformat(text if {":", "T"} & set(text) else ""), given)
     except ValueError as error:
         raise InputError(
             f"the time {given!r} cannot be read: give YYYY, YYYY-MM, YYYY-MM-DD or an ISO 8601 time, or two "
@@ -90,4 +94,4 @@ def widened(interval: Interval, days: float) -> Interval:
 
 def to_stac(interval: Interval) -> str:
     """Spell an interval for a search."""
-    return "/".join(".." if one is None else one.strftime("%Y-%m-%dT%H:%M:%SZ") for one in interval)
+    return "/".join(".." if one is None else f"{one.replace(tzinfo=None).isoformat()}Z" for one in interval)

@@ -192,6 +192,15 @@ def test_a_service_without_tokens_is_named(archive: Archive, files: Files) -> No
         pair.lst.compute()
 
 
+def test_a_service_that_answers_a_web_page_gives_no_token(own_files: Files, tmp_path: Path) -> None:
+    page = tmp_path / "served" / "page.html"
+    page.write_text("<html>log in</html>")
+    service = f"{own_files.url}/page.html?"
+    access = Access(signing="planetary-computer", sas_url=service, sas_hosts=("127.0.0.1",))
+    with pytest.raises(InputError, match="cannot be used: it answers what is no JSON"):
+        sign(f"{own_files.url}/red.tif", access)
+
+
 def test_other_hosts_are_not_signed() -> None:
     access = Access(signing="planetary-computer", sas_url="http://127.0.0.1:9")
     for href in ("https://example.com/a.tif", "s3://bucket/a.tif", "/data/a.tif"):

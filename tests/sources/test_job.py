@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,10 @@ def test_every_key_has_its_description_as_a_comment() -> None:
 
 
 def test_dates_of_yaml_are_texts(tmp_path: Path) -> None:
-    text = "catalog: {name: demo}\narea: {bbox: [1, 2, 3, 4]}\ndatetime: 2023-06-01\n"
-    (tmp_path / "job.yaml").write_text(text)
-    assert read_job(tmp_path / "job.yaml").datetime == "2023-06-01"
+    for when in ("2023-06-01", "2023", "2023-06"):
+        text = f"catalog: {{name: demo}}\narea: {{bbox: [1, 2, 3, 4]}}\ndatetime: {when}\n"
+        (tmp_path / "job.yaml").write_text(text)
+        assert read_job(tmp_path / "job.yaml").datetime == when
 
 
 def test_paths_are_relative_to_the_job(tmp_path: Path) -> None:
@@ -136,6 +138,36 @@ def test_areas_as_geojson_and_across_the_antimeridian(tmp_path: Path) -> None:
         as_area({"type": "Poly"})
     with pytest.raises(InputError, match="there is no file"):
         as_area(tmp_path / "none.geojson")
+
+
+def ring(*points: tuple[float, float]) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": [[*points, points[0]]]}
+
+
+@pytest.mark.parametrize(
+    ("area", "message"),
+    [
+        (ring((179.5, -17), (-179.5, -17), (-179.5, -16), (179.5, -16)), "spans 359 degrees of longitude"),
+        ({"type": "Point", "coordinates": [11, 48]}, "is a Point, which covers nothing"),
+        ({"type": "FeatureCollection", "features": []}, "is empty"),
+        ((None, 2, 3, 4), "the bounds are"),
+        (("a", 2, 3, 4), "the bounds are"),
+        ((1, 2, 3), "the bounds are"),
+    ],
+)
+def test_what_is_no_area_is_told(area: Any, message: str) -> None:  # noqa: ANN401
+    with pytest.raises(InputError, match=message):
+        as_area(area)
+
+
+def test_areas_as_others_give_them() -> None:
+    """Features without a place, rings that cross themselves, objects of other packages, the whole globe."""
+    square = ring((0, 0), (2, 0), (2, 2), (0, 2))
+    features = [{"type": "Feature", "geometry": one, "properties": {}} for one in (None, square)]
+    assert as_area({"type": "FeatureCollection", "features": features}).area == 4
+    assert as_area(ring((0, 0), (1, 1), (1, 0), (0, 1))).area == pytest.approx(0.5)
+    assert as_area(SimpleNamespace(__geo_interface__=square)).area == 4
+    assert as_area(ring((-180, -90), (180, -90), (180, 90), (-180, 90))).area == 360 * 180
 
 
 def test_a_job_cannot_be_changed() -> None:

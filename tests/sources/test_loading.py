@@ -418,12 +418,13 @@ def test_celsius_becomes_kelvin_and_other_units_are_refused(archive: Archive) ->
     for unit, message in (("celsius", None), ("W/m2", "has the unit 'W/m2'")):
         item = archive.landsat(root)
         item["assets"]["lwir11"]["raster:bands"][0] |= {"unit": unit, "offset": 149.0 - 273.15}
-        pair = load("landsat-sentinel2", items=items(item, archive.sentinel2(root)))
+        given = items(item, archive.sentinel2(root))
         if message is None:
+            pair = load("landsat-sentinel2", items=given)
             np.testing.assert_allclose(pair.lst.values, pair_of(archive).lst.values, atol=1e-4)
         else:
             with pytest.raises(UnitsError, match=message):
-                pair.lst.compute()
+                load("landsat-sentinel2", items=given)
 
 
 def test_a_grid_that_the_file_does_not_have_is_an_error(archive: Archive) -> None:
@@ -484,6 +485,12 @@ def test_a_search_of_a_real_service_end_to_end(
     assert files.asked
     sharp = lstzoom.sharpen(**pair.inputs()).compute()
     assert np.isfinite(sharp.lst.values).mean() > 0.9
+
+
+def test_the_demo_takes_what_others_take() -> None:
+    with pytest.raises(ConfigError, match="chunks is 0"):
+        load("demo", chunks=0)
+    assert load("demo", bands="red").vnir.band.values.tolist() == ["red"]
 
 
 def test_the_demo_needs_no_items() -> None:

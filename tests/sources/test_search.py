@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import shapely
@@ -12,6 +15,7 @@ from lstzoom.errors import InputError
 from lstzoom.sources.catalog import catalog_folder
 from lstzoom.sources.pair import make_pairs
 from lstzoom.sources.search import examine, search
+from lstzoom.sources.times import When, as_interval, to_stac
 from tests.sources.archive import Archive
 from tests.sources.servers import stac_api
 
@@ -132,6 +136,49 @@ def test_area_and_time_are_checked_first(area: tuple[float, ...], when: str, mes
 def test_items_from_nothing_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no STAC item"):
         examine("landsat-sentinel2", [])
+    for text in ("1", '"x"', "{}", "{"):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(InputError, match="holds no STAC items"):
+            examine("landsat-sentinel2", tmp_path / "x.json")
     (tmp_path / "x.json").write_text("[1, 2]")
-    with pytest.raises(InputError, match="holds no STAC items"):
-        examine("landsat-sentinel2", tmp_path / "x.json")
+    assert len(examine("landsat-sentinel2", tmp_path / "x.json").unusable) == 2
+
+
+@pytest.mark.parametrize("form", ["list", "collection", "file of a list", "item"])
+def test_items_in_any_form(archive: Archive, tmp_path: Path, form: str) -> None:
+    root = str(archive.folder)
+    both = [archive.landsat(root), archive.sentinel2(root)]
+    path = tmp_path / "items.json"
+    path.write_text(json.dumps(both))
+    whole = {"type": "FeatureCollection", "features": both}
+    given: dict[str, Any] = {"list": both, "collection": whole, "file of a list": path, "item": both[0]}
+    found = examine("landsat-sentinel2", given[form])
+    assert len(found.lst) == 1
+    assert len(found.vnir) == (0 if form == "item" else 1)
+
+
+def test_the_time_of_an_item_finds_it(archive: Archive) -> None:
+    when = "2023-07-02T10:10:15.123456Z"
+    item = archive.landsat(str(archive.folder), when=when)
+    for asked in (when, datetime.fromisoformat(when), "2023-07-02T10:10:15Z", date(2023, 7, 2)):
+        assert len(examine("landsat-sentinel2", [item], datetime=asked).lst) == 1
+    late = "2023-07-02T10:10:15.2Z/2023-07-03"
+    assert examine("landsat-sentinel2", [item], datetime=late).lst == ()
+
+
+@pytest.mark.parametrize(
+    ("when", "asked"),
+    [
+        (date(2023, 7, 2), "2023-07-02T00:00:00Z/2023-07-02T23:59:59Z"),
+        ((date(2023, 7, 2), None), "2023-07-02T00:00:00Z/.."),
+        ("2023-07-02T10:10:15.5Z", "2023-07-02T10:10:15.500000Z/2023-07-02T10:10:15.500000Z"),
+    ],
+)
+def test_times_are_asked_for_as_they_are(when: When, asked: str) -> None:
+    assert to_stac(as_interval(when)) == asked
+
+
+@pytest.mark.parametrize("when", ["2023-W22", "20230601", 5, ("2023",)])
+def test_what_is_no_time_is_told(when: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InputError, match=r"cannot be read|is no interval"):
+        as_interval(when)

@@ -17,7 +17,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from lstzoom.errors import InputError
+from lstzoom.errors import InputError, UnitsError
 from lstzoom.grid import grid_of
 from lstzoom.sources.catalog import open_catalog
 from lstzoom.sources.loading import load
@@ -496,8 +496,92 @@ def test_a_platform_may_be_spelt_in_any_way(archive: Archive, tmp_path: Path, sp
     assert pair.attrs["lst_averaged_pixels"] == 2
 
 
+def test_a_platform_that_is_not_told_is_warned_of(
+    archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    item = wild.landsat_pc(archive, tmp_path, "landsat-7")
+    del item["properties"]["platform"]
+    assert load("landsat", items=[item]).attrs["lst_native_resolution_m"] == 100
+    assert "the platform '' is none of landsat-4" in caplog.text
+
+
 def test_items_of_the_usgs_without_links_are_known_by_their_server(archive: Archive, tmp_path: Path) -> None:
     item = wild.landsat_usgs(archive, tmp_path, "st")
     item["links"] = []
     access = access_of(open_catalog("landsat"), pystac.Item.from_dict(item))
     assert (access.alternate, access.requester_pays) == ("s3", True)
+
+
+def test_landsat_of_level_1_is_no_surface_temperature(archive: Archive, tmp_path: Path) -> None:
+    """USGS, landsat-c2l1: keys of Level 2, numbers at the top of the atmosphere."""
+    item = wild.landsat_usgs(archive, tmp_path, "st")
+    for name in ("landsat:correction", "landsat:processing_level"):
+        told = changed(item, landsat__correction=...)
+        told["properties"][name] = "L1TP"
+        for catalog in ("landsat", "landsat-sentinel2"):
+            found = examine(catalog, [told])
+            assert found.lst == ()
+            assert f"its {name} is 'L1TP'; L2SP or L2SR is needed" in found.reasons("lst")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/vnd+zarr", "application/x-netcdf", "application/x-hdf5", "image/png"]
+)
+def test_files_that_are_no_rasters_of_ours_are_told_before_any_work(archive: Archive, kind: str) -> None:
+    """EOPF lists Sentinel-2 with the keys of the Copernicus Data Space, as Zarr."""
+    item = archive.sentinel2(str(archive.folder))
+    item["assets"]["green"]["type"] = kind
+    found = examine("landsat-sentinel2", [archive.landsat(str(archive.folder)), item])
+    assert found.vnir == ()
+    assert f"its asset 'green' is {kind}; GeoTIFF or JPEG 2000 is needed" in found.reasons("vnir")
+
+
+def test_a_scale_without_its_offset_takes_the_one_that_goes_with_it(archive: Archive) -> None:
+    root = str(archive.folder)
+    thermal, optical = archive.landsat(root), archive.sentinel2(root)
+    del thermal["assets"]["lwir11"]["raster:bands"][0]["offset"]
+    del optical["properties"]["earthsearch:boa_offset_applied"]
+    for key in BANDS:
+        del optical["assets"][key]["raster:bands"][0]["offset"]
+    pair, wanted = load("landsat-sentinel2", items=[thermal, optical]), pair_of(archive)
+    np.testing.assert_array_equal(pair.lst.values, wanted.lst.values)
+    np.testing.assert_allclose(pair.vnir.values, wanted.vnir.values - np.float32(0.1), atol=2e-6)
+
+
+def test_a_scale_of_its_own_has_no_offset_that_was_documented_for_another(archive: Archive) -> None:
+    root = str(archive.folder)
+    thermal = archive.landsat(root)
+    thermal["assets"]["lwir11"]["raster:bands"] = [{"scale": 0.01, "nodata": 0}]
+    pair = load("landsat-sentinel2", items=[thermal, archive.sentinel2(root)])
+    np.testing.assert_allclose(pair.lst.values[20, 20], archive.lst_stored[20, 20] * 0.01, rtol=1e-6)
+
+
+def test_numbers_that_can_be_no_temperatures_are_an_error(archive: Archive) -> None:
+    """A scale that is told for another layer."""
+    root = str(archive.folder)
+    thermal = archive.landsat(root)
+    thermal["assets"]["lwir11"]["raster:bands"][0] |= {"scale": 0.0001, "offset": 0.0}
+    pair = load("landsat-sentinel2", items=[thermal, archive.sentinel2(root)])
+    with pytest.raises(UnitsError, match=r"holds temperatures from .* K, as scale, offset and unit are told"):
+        pair.lst.compute()
+
+
+@pytest.mark.parametrize("numbers", [{"scale": 0}, {"scale": "nan"}, {"offset": "inf"}])
+def test_a_scale_that_gives_no_values_is_a_reason(archive: Archive, numbers: dict[str, Any]) -> None:
+    item = archive.landsat(str(archive.folder))
+    item["assets"]["lwir11"]["raster:bands"][0] |= numbers
+    found = examine("landsat-sentinel2", [item])
+    assert found.lst == ()
+    assert "of its asset 'lwir11' give no values" in found.reasons("lst")
+
+
+def test_a_baseline_that_only_the_name_tells(archive: Archive) -> None:
+    """Years before the offset are processed anew with it."""
+    root = str(archive.folder)
+    for number, offset in (("N0500", -0.1), ("N0301", 0.0)):
+        item = archive.sentinel2_pc(root, when="2021-07-03T10:20:00Z")
+        del item["properties"]["s2:processing_baseline"]
+        item["id"] = f"S2A_MSIL2A_20210703T102031_{number}_R065_T32UPU_20230201T000000"
+        pair = load("landsat-sentinel2", items=[archive.landsat(root, when="2021-07-02T10:10:00Z"), item])
+        wanted = pair_of(archive).vnir.values + np.float32(offset)
+        np.testing.assert_allclose(pair.vnir.values, wanted, atol=2e-6)
