@@ -315,7 +315,7 @@ def read_job(path: str | Path) -> Job:
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         told = " ".join(str(error).split())
         raise ConfigError(
-            f"the job {str(path)!r} cannot be read: {told}; give the YAML of a job: `lstzoom job init` writes one"
+            f"the job {str(path)!r} cannot be read: {told}; `lstzoom job init` writes one that can"
         ) from error
     if not isinstance(fields, Mapping):
         raise ConfigError(f"the job {str(path)!r} is no mapping; write one with `lstzoom job init`")
