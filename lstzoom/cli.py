@@ -37,6 +37,7 @@ from lstzoom import (
 from lstzoom.cli_help import EXIT_CODES, Debug, Quiet, Verbose, epilog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.interrupts import check, heard_as_interrupt
+from lstzoom.wording import counted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -482,7 +483,7 @@ def _summary(written: Written, tags: dict[str, str], workers: int, encoding: str
 
 def _tell(written: Written) -> None:
     rows, columns = written.grid.shape
-    typer.echo(f"{rows} x {columns} pixels in {written.blocks} blocks, {written.seconds:.1f} s")
+    typer.echo(f"{rows} x {columns} pixels in {counted(written.blocks, 'block')}, {written.seconds:.1f} s")
     if written.kelvin:
         typer.echo("LST {min:.2f} to {max:.2f} K, mean {mean:.2f} K".format(**written.kelvin))
     for meaning, count in written.flags.items():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lstzoom.cli_help import JOB_EXIT_CODES, AsJson, Debug, Quiet, Session, Verbose, epilog
+from lstzoom.wording import counted
 
 if TYPE_CHECKING:
     from lstzoom.jobs.progress import Progress, Report
@@ -254,19 +255,22 @@ def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
     if summary["why"]:
         yield f"{summary['state']}: {summary['why']}"
     if summary["state"] == "nothing new":
-        yield f"nothing new: all {tiles['all']} tiles of {scenes['all']} scenes are in {summary['store']}"
+        yield (
+            f"nothing new: {counted(tiles['all'], 'tile')} of {counted(scenes['all'], 'scene')}, all in "
+            f"{summary['store']}"
+        )
         return
     yield (
-        f"{summary['state']}: {tiles['done']} tiles in {duration(summary['seconds']['all'])}"
-        f" ({size(summary['bytes'])}); {scenes['complete']} of {scenes['all']} scenes are complete in "
+        f"{summary['state']}: {counted(tiles['done'], 'tile')} in {duration(summary['seconds']['all'])}"
+        f" ({size(summary['bytes'])}); {scenes['complete']} of {counted(scenes['all'], 'scene')} complete in "
         f"{summary['store']}"
     )
     for one in summary.get("mosaics", ()):
         rows, columns = one["shape"]
         before = f", {one['skipped']} as they were" if one["skipped"] else ""
         yield (
-            f"{one['store']}: mosaic of {one['scenes']} scenes, {rows} x {columns} pixels, {one['tiles']} "
-            f"tiles made{before}"
+            f"{one['store']}: mosaic of {counted(one['scenes'], 'scene')}, {rows} x {columns} pixels, "
+            f"{counted(one['tiles'], 'tile')} made{before}"
         )
     if summary.get("report"):
         yield f"report: {summary['report']}"

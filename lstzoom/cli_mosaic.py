@@ -13,6 +13,7 @@ import typer
 
 from lstzoom.cli_help import JOB_EXIT_CODES, Debug, Quiet, Verbose, epilog
 from lstzoom.errors import ClusterError, ConfigError, JobError, LstzoomError, StoreBusyError, StoreError
+from lstzoom.wording import counted
 
 if TYPE_CHECKING:
     from lstzoom.clusters import Cluster
@@ -233,8 +234,9 @@ def _tell_plans(results: list[str], config: MosaicConfig, where: Any, *, as_json
     for plan in plans:
         rows, columns = plan.target.geobox.shape
         typer.echo(
-            f"{plan.config.crs}: {rows} x {columns} pixels, {len(plan.tasks)} tiles, {len(plan.times)} times"
-            f", {len(plan.scenes)} scenes, {plan.scenes_per_tile:.1f} in a tile"
+            f"{plan.config.crs}: {rows} x {columns} pixels, "
+            f"{counted(len(plan.tasks), 'tile')}, {counted(len(plan.times), 'time')}, "
+            f"{counted(len(plan.scenes), 'scene')}, {plan.scenes_per_tile:.1f} in a tile"
         )
 
 
@@ -260,8 +262,9 @@ def _tell(made: tuple[Mosaic, ...], *, as_json: bool, quiet: bool) -> None:
         rows, columns = one.shape
         before = f", {one.skipped} were done" if one.skipped else ""
         typer.echo(
-            f"{one.store}: {one.crs}, {rows} x {columns} pixels, {one.times} times, {one.scenes} scenes; "
-            f"{one.tiles} tiles made{before}; {one.seconds:.1f} s"
+            f"{one.store}: {one.crs}, {rows} x {columns} pixels, {counted(one.times, 'time')}, "
+            f"{counted(one.scenes, 'scene')}; "
+            f"{counted(one.tiles, 'tile')} made{before}; {one.seconds:.1f} s"
         )
         for path in (*one.cogs, *([one.collection] if one.collection else [])):
             typer.echo(path)

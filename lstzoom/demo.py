@@ -26,6 +26,7 @@ from lstzoom.errors import InputError, MissingExtraError
 from lstzoom.report import from_files, write_report
 from lstzoom.simulate import Scene, simulate_scene, write_scene
 from lstzoom.validate import ValidationReport
+from lstzoom.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def run_demo(
     paths = write_scene(scene, root / "inputs")
     bands = {band: paths[band] for band in scene.landscape.bands}
     items = stac.write_pair(root / "inputs", paths["lst"], bands, when=_WHEN, name="lstzoom-demo")
-    tell(f"Sharpening from the STAC items in {items.parent} with {workers} worker(s)")
+    tell(f"Sharpening from the STAC items in {items.parent} with {counted(workers, 'worker')}")
     written = _sharpened(items, root, scene, workers, progress)
     tell("Comparing what was written with the truth")
     report = _score(scene, written.paths["lst"], paths["truth"])

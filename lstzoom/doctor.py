@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import lstzoom
+from lstzoom.wording import counted
 
 Status = Literal["ok", "note", "problem"]
 
@@ -147,6 +148,9 @@ def _extras() -> list[Check]:
         version = _version(package)
         told = f"{package} {version}" if version else f"not installed ({purpose})"
         remedy = "" if version else f'if you need it: pip install "lstzoom[{extra}]"'
+        if extra == "icechunk" and sys.version_info < (3, 12):
+            # On Python 3.11 the extra is empty: pip would install nothing and say nothing.
+            remedy = remedy and "if you need it: use Python 3.12 or newer"
         checks.append(Check("extras", extra, "ok" if version else "note", told, remedy))
     return checks
 
@@ -266,15 +270,18 @@ def _reach_scheduler(address: str) -> Check:
         told = f"{_bare(address)} answers, but not as a scheduler of these versions: {error}"
         return Check("cluster", "scheduler", "problem", told, "use the same environment on both sides")
     threads = sum(worker["nthreads"] for worker in info["workers"].values())
-    told = f"{_bare(address)}: {len(info['workers'])} workers with {threads} threads"
+    told = f"{_bare(address)}: {counted(len(info['workers']), 'worker')} with {counted(threads, 'thread')}"
     return Check(
         "cluster", "scheduler", "ok" if threads else "note", told, "" if threads else "start workers"
     )
 
 
 def _reach(name: str, address: str, remedy: str) -> Check:
-    parts = urlsplit(address if "://" in address else f"tcp://{address}")
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 8786)
+    try:
+        parts = urlsplit(address if "://" in address else f"tcp://{address}")
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 8786)
+    except ValueError as error:
+        return Check("cluster", name, "problem", f"what is given is no address: {error}", remedy)
     try:
         with socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE):
             return Check("cluster", name, "ok", f"{_bare(address)} answers")

@@ -24,6 +24,7 @@ South-up files are turned to north-up while they are read; that reverses rows an
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import os
@@ -314,15 +315,27 @@ class _Files:
         return file
 
     def close(self) -> None:
-        """Close all datasets that no thread is reading."""
+        """Close all datasets, each when no thread is reading it."""
         with self._lock:
             files, self._files = self._files, OrderedDict()
         for file in files.values():
             with file.lock:
                 file.dataset.close()
 
+    def close_idle(self) -> None:
+        """Close the datasets that no thread is reading, and wait for none."""
+        for file in list(self._files.values()):
+            if file.lock.acquire(blocking=False):
+                try:
+                    file.dataset.close()
+                finally:
+                    file.lock.release()
+
 
 _FILES = _Files(_OPEN_FILES)
+# Left to the end of the interpreter, GDAL's last words meet a logging that is gone: Python 3.12 prints
+# "Error in sys.excepthook" for every file. Threads that still read then are daemons, and may never be done.
+atexit.register(_FILES.close_idle)
 
 
 def close_files() -> None:

@@ -46,6 +46,7 @@ from lstzoom.kernels.register import Shift
 from lstzoom.registration import align, attributes, computed, measure_scene, tell
 from lstzoom.sharpening import BlockFunction, sharpen_scene
 from lstzoom.train import SceneModel, train
+from lstzoom.wording import counted
 from lstzoom.workers import choose_threads, graphs_on_cluster, in_threads, on_cluster
 from lstzoom.write import CogSink, ZarrSink
 
@@ -293,8 +294,8 @@ def choose_chunk(
     if not fitting:
         least = needed_bytes(low, bands, ratio, halo, threads) / 2**30
         raise ConfigError(
-            f"{(memory or 0) / 2**30:.2g} GiB do not hold {threads} block(s) of {low} coarse pixels with "
-            f"{bands} bands; about {least:.1f} GiB are needed: raise --memory, or take fewer bands"
+            f"{(memory or 0) / 2**30:.2g} GiB do not hold {counted(threads, 'block')} of {low} coarse pixels "
+            f"with {bands} bands; about {least:.1f} GiB are needed: raise --memory, or take fewer bands"
         )
     hands = workers * threads
 

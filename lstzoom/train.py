@@ -41,6 +41,7 @@ from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_err
 from lstzoom.registration import align, measure_scene, tell
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
 from lstzoom.types import YX
+from lstzoom.wording import counted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -279,8 +280,8 @@ def fit_prepared(scenes: Sequence[SceneArrays], config: SharpenConfig, *, thread
         tell(shift, scene.grids.fine, moved=scene.moved is not None)
     if model.level_rows == 0:
         raise EmptySampleError(
-            f"no coarse pixel of the {len(prepared)} scene(s) has valid LST and only valid fine pixels in "
-            "all bands; check nodata and masks, and leave out bands that are mostly missing"
+            f"no coarse pixel of the {counted(len(prepared), 'scene')} has valid LST and only valid fine "
+            "pixels in all bands; check nodata and masks, and leave out bands that are mostly missing"
         )
     return model
 

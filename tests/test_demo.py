@@ -73,6 +73,6 @@ def test_the_command_runs_on_a_cluster(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "R2 of the detail" in done.stdout
-    assert "with 2 worker(s)" in done.stderr
+    assert "with 2 workers" in done.stderr
     assert "INFO" not in done.stderr
     assert f"everything is in {tmp_path / 'demo'}" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,4 +95,17 @@ def test_a_scheduler_that_runs_is_reached() -> None:
         checks = doctor.examine(cluster.scheduler_address)
     told = found(checks, "scheduler")
     assert told.status == "ok"
-    assert "1 workers with 2 threads" in told.told
+    assert "1 worker with 2 threads" in told.told
+
+
+@pytest.mark.parametrize("address", ["tcp://host:99999", "http://[::1"])
+def test_what_is_no_address_is_told_as_that(address: str) -> None:
+    told = found(doctor.examine(address), "scheduler")
+    assert told.status == "problem"
+    assert "no address" in told.told
+
+
+def test_no_extra_is_named_that_installs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda _package: None)
+    advice = found(doctor.examine(), "icechunk").remedy
+    assert ("Python 3.12" in advice) == (sys.version_info < (3, 12))

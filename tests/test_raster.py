@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -633,3 +635,18 @@ def test_real_float64_with_a_huge_nodata() -> None:
     got = LazyRaster(source, source.geobox)[:, :]
     assert np.nanmin(got) > 0
     assert np.isfinite(got).any()
+
+
+def test_files_that_stay_open_are_closed_before_the_interpreter_ends(tmp_path: Path) -> None:
+    """On Python 3.12 each that is not prints "Error in sys.excepthook" at the end of a run."""
+    path = save(tmp_path / "a.tif", noise())
+    code = (
+        "import atexit, sys\n"
+        "def told(): print(*(file.dataset.closed for file in raster._FILES._files.values()))\n"
+        "atexit.register(told)\n"  # What is registered first is called last.
+        "from lstzoom import raster\n"
+        "raster.open_lst(sys.argv[1], units='K').values\n"
+        "assert not any(file.dataset.closed for file in raster._FILES._files.values())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")

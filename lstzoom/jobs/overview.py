@@ -13,6 +13,7 @@ from lstzoom.jobs.ledger import Ledger
 from lstzoom.jobs.plan import Plan
 from lstzoom.jobs.progress import duration, size
 from lstzoom.jobs.store import store_at
+from lstzoom.wording import counted
 
 _SHOWN: Final = 20
 
@@ -99,8 +100,9 @@ def overview_lines(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"not processed: {len(told['left_out']) - _SHOWN} more (--json lists all)"
     done = f", {told['tiles_done']} of them done" if told["tiles_done"] else ""
     yield (
-        f"{len(told['scenes'])} scenes, {told['tiles']} tiles{done}, {told['models']} models, "
-        f"{told['cubes']} cubes, {told['tasks']} tasks, {told['pixels'] / 1e6:.4g} million pixels"
+        f"{counted(len(told['scenes']), 'scene')}, {counted(told['tiles'], 'tile')}{done}, "
+        f"{counted(told['models'], 'model')}, {counted(told['cubes'], 'cube')}, "
+        f"{counted(told['tasks'], 'task')}, {told['pixels'] / 1e6:.4g} million pixels"
     )
     yield (
         f"reads {size(told['read_bytes'])} (decoded), writes about {size(told['write_bytes'])}, into "
@@ -110,23 +112,26 @@ def overview_lines(told: Mapping[str, Any]) -> Iterator[str]:
     for one in told["mosaics"]:
         rows, columns = one["shape"]
         yield (
-            f"mosaic ({one['rule']}): {one['crs']}, {rows} x {columns} pixels, {one['tiles']} tiles, "
-            f"{one['times']} times, {one['scenes_per_tile']} scenes in a tile, {duration(one['cpu_s'])} of "
-            "one core"
+            f"mosaic ({one['rule']}): {one['crs']}, {rows} x {columns} pixels, "
+            f"{counted(one['tiles'], 'tile')}, {counted(one['times'], 'time')}, "
+            f"{one['scenes_per_tile']} scenes in a tile, {duration(one['cpu_s'])} of one core"
         )
-    walls = ", ".join(f"{n} workers {duration(s)}" for n, s in told["wall_s"].items())
+    walls = ", ".join(f"{counted(int(n), 'worker')} {duration(s)}" for n, s in told["wall_s"].items())
     yield f"{duration(told['cpu_s'])} of one core (rates {told['rates']}): {walls}"
 
 
 def status_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Say for people what `lstzoom.jobs.status.status_of` found."""
     scenes, tiles = found["scenes"], found["tiles"]["done"]
-    yield f"{found['store']}: {scenes['complete']} of {scenes['all']} scenes complete, {tiles} tiles"
+    yield (
+        f"{found['store']}: {scenes['complete']} of {counted(scenes['all'], 'scene')} complete, "
+        f"{counted(tiles, 'tile')}"
+    )
     for key, count in list(found["incomplete"].items())[:_SHOWN]:
-        yield f"incomplete: {key}, {count} tiles done"
+        yield f"incomplete: {key}, {counted(count, 'tile')} done"
     for one in found["failed"][:_SHOWN]:
         what = f"{one['scene']} {one['what']}"
-        yield f"failed: {what} ({one['attempts']} attempts, {one['at']}): {one['error']}"
+        yield f"failed: {what} ({counted(one['attempts'], 'attempt')}, {one['at']}): {one['error']}"
     held, last = found["held"], found["last"]
     if held is not None:
         what = "was held, and is free again" if held["expired"] else "held"

@@ -13,6 +13,7 @@ from lstzoom.errors import import_extra
 from lstzoom.jobs.plan import Plan, Scene
 from lstzoom.product.fields import outline
 from lstzoom.sources.area import as_area
+from lstzoom.wording import counted
 
 _MOST_TILES: Final = 20_000
 """Tiles that are drawn; more would be black."""
@@ -61,7 +62,11 @@ def draw_plan(plan: Plan, path: str | Path) -> Path:
     axes.autoscale_view()
     axes.set_aspect(1 / np.cos(np.deg2rad(np.mean(axes.get_ylim()))))
     axes.set(xlabel="longitude", ylabel="latitude")
-    axes.set_title(f"{len(plan.scenes)} scenes, {plan.tile_count} tiles, {len(days)} dates")
+    axes.set_title(
+        ", ".join(
+            [counted(len(plan.scenes), "scene"), counted(plan.tile_count, "tile"), counted(len(days), "date")]
+        )
+    )
     if len(days) <= 12:
         # Beside the map: scenes fill it.
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, fontsize="small")

@@ -25,6 +25,7 @@ from lstzoom.jobs.state import Finisher, Options, Run
 from lstzoom.jobs.store import as_json, store_at, told
 from lstzoom.jobs.whole import join_scenes, unjoined
 from lstzoom.sources.job import Job
+from lstzoom.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -162,8 +163,11 @@ def _finish(run: Run, finisher: Finisher, client: Any) -> None:  # noqa: ANN401 
 
 def _say_begin(run: Run, todo: list[Scene]) -> None:
     tiles = sum(1 for scene in todo for _ in run.pending(scene))
-    before = f", {run.before} are done already" if run.before else ""
-    run.say(f"{len(todo)} scenes, {tiles} tiles to do{before}; results go to {run.store.url}")
+    before = f", {run.before} done already" if run.before else ""
+    run.say(
+        f"{counted(len(todo), 'scene')}, {counted(tiles, 'tile')} to do{before}; "
+        f"results go to {run.store.url}"
+    )
     for one in run.plan.left_out[:_SHOWN]:
         run.say(f"not processed: {one}")
     if len(run.plan.left_out) > _SHOWN:

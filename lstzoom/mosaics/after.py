@@ -17,6 +17,7 @@ from lstzoom.mosaics.make import is_made, mosaic
 from lstzoom.mosaics.plan import MosaicPlan, plan_mosaics
 from lstzoom.mosaics.scenes import Scene
 from lstzoom.sources.job import Job, MosaicOptions
+from lstzoom.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +72,7 @@ class JobMosaic:
             run.say("no mosaic: no scene is complete")
             return
         if len(run.complete) < len(run.plan.scenes):
-            run.say(f"the mosaic is of {len(run.complete)} of {len(run.plan.scenes)} scenes")
+            run.say(f"the mosaic is of {len(run.complete)} of {counted(len(run.plan.scenes), 'scene')}")
         progress = Progress("mosaic", 0)
 
         def told(done: int, every: int) -> None:

@@ -315,7 +315,10 @@ def read_job(path: str | Path) -> Job:
         raise
     # Besides YAML's own errors: dates and numbers that are none, and brackets without end.
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"the job {str(path)!r} cannot be read: {error}") from error
+        told = " ".join(str(error).split())
+        raise ConfigError(
+            f"the job {str(path)!r} cannot be read: {told}; `lstzoom job init` writes one that can"
+        ) from error
     if not isinstance(fields, Mapping):
         raise ConfigError(f"the job {str(path)!r} is no mapping; write one with `lstzoom job init`")
     return parse_job(_anchored(fields, file.resolve().parent), str(path))

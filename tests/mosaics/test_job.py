@@ -145,11 +145,11 @@ def test_a_run_ends_with_the_mosaic_and_takes_new_dates_up(tmp_path: Path) -> No
     path = write_fields(tmp_path / "region", mosaic=section, cluster={"workers": 1}, run={"retries": 0})
     code, out, _ = called("plan", path)
     assert code == 0
-    assert "mosaic (mean): EPSG:32632, 768 x 512 pixels, 6 tiles, 1 times" in out
+    assert "mosaic (mean): EPSG:32632, 768 x 512 pixels, 6 tiles, 1 time," in out
     code, _, err = called("run", path)
     assert code == 0, err
     mosaic = tmp_path / "region" / "out" / "mosaic.zarr"
-    assert f"{mosaic}: mosaic of 1 scenes, 768 x 512 pixels, 6 tiles made" in err
+    assert f"{mosaic}: mosaic of 1 scene, 768 x 512 pixels, 6 tiles made" in err
     assert (tmp_path / "region" / "mosaic.tif").is_file()
     code, _, err = called("run", path)
     assert (code, "nothing new" in err) == (0, True)
@@ -170,7 +170,7 @@ def test_a_run_ends_with_the_mosaic_and_takes_new_dates_up(tmp_path: Path) -> No
     ledger = Ledger.of(str(mosaic))
     ledger.drop([min(ledger.done())])
     code, _, err = called("run", path)
-    assert (code, "done: 0 tiles" in err, "1 tiles made, 5 as they were" in err) == (0, True, True), err
+    assert (code, "done: 0 tiles" in err, "1 tile made, 5 as they were" in err) == (0, True, True), err
     # It has a scene whose tiles are lost and cannot be made again: tiles and mosaic stay, and it says so.
     folder = tmp_path / "region" / "out"
     (folder / "scenes" / "scene_20230602T100000.json").unlink()
