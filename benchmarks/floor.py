@@ -32,8 +32,11 @@ def main() -> None:
                 window = Window(left, top, *size)
                 blocks = [file.read(1, window=window) for file in files]
                 sink.write(blocks[0], 1, window=window)
+    # As `lstzoom.write.CogSink` has them, temporary overviews that are not compressed included.
     options = {"compress": "DEFLATE", "predictor": "YES", "overview_resampling": "AVERAGE"}
-    rasterio.shutil.copy(draft, out, driver="COG", blocksize=512, **options)
+    options |= {"statistics": "YES", "num_threads": "2"}
+    with rasterio.Env(COG_TMP_COMPRESSION="NONE"):
+        rasterio.shutil.copy(draft, out, driver="COG", blocksize=512, **options)
     rasterio.shutil.delete(draft)
 
 

@@ -54,10 +54,12 @@ def _run(folder: Path, size: int, repeat: int) -> list[tuple[str, Measured, int]
     measure(tool)  # compiles, where that was not done before
     floor = [sys.executable, "-m", "benchmarks.floor", scene.lst, str(out), *scene.bands]
     empty = [sys.executable, "-c", "import lstzoom.stream"]
+    first = ["env", f"NUMBA_CACHE_DIR={folder / 'compiled'}", *tool]
     return [
         ("lstzoom sharpen", measure(tool, repeat), scene.pixels),
         ("I/O floor", measure(floor, repeat), scene.pixels),
         ("of lstzoom: starting, importing", measure(empty, repeat), scene.pixels),
+        ("lstzoom, first of an installation", measure(first), scene.pixels),
     ]
 
 

@@ -368,12 +368,16 @@ def _require_tree(left: NDArray[np.int32], name: str) -> None:
         raise InputError(f"{name} has children outside of the tree, or before their parent")
     if (np.diff(np.sort(children)) < 2).any():
         raise InputError(f"{name} has nodes with two parents")
-    level, depth = np.array([0]), 0
+    level, depth, reached = np.array([0]), 0, 0
     while len(level := level[left[level] >= 0]):
+        reached += len(level)
         level = np.concatenate([left[level], left[level] + 1])
         depth += 1
         if depth > _DEEPEST:
             raise InputError(f"{name} is deeper than {_DEEPEST}")
+    # Every pixel takes as many steps as the deepest branch has, be it reached or not.
+    if reached < len(inner):
+        raise InputError(f"{name} has branches to which no way leads")
 
 
 def shifts_of(header: Header) -> tuple[Shift | None, ...]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lstzoom.kernels.hashing import MAX_TREES
 from lstzoom.kernels.local import LocalSettings
-from lstzoom.kernels.trees import TreeSettings
+from lstzoom.kernels.trees import MOST_NODES, TreeSettings, node_capacity
 
 OutputName = Literal["lst_global", "lst_local", "local_weight", "residual"]
 
@@ -120,6 +120,24 @@ class SharpenConfig(_Settings):
                 f"chunk is {self.chunk} and windows.stride {stride}; blocks must hold whole strides: "
                 f"use chunk={up}, or a stride that divides {self.chunk}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _walkable(self) -> Self:
+        most = {
+            "local_trees": self.local.most_samples,
+            "level_trees": self.sample.levels,
+            "detail_trees": self.sample.details,
+        }
+        for name, samples in most.items():
+            trees: TreeConfig = getattr(self, name)
+            nodes = node_capacity(samples, trees.settings)
+            if nodes > MOST_NODES:
+                raise ValueError(
+                    f"{name} with max_depth {trees.max_depth} and min_leaf {trees.min_leaf} may grow to "
+                    f"{nodes} nodes on {samples} samples, and {MOST_NODES} are possible: use a max_depth of "
+                    f"15 or less, or a min_leaf of {-(-2 * samples // (MOST_NODES - 1))} or more"
+                )
         return self
 
     @property

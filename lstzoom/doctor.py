@@ -225,13 +225,13 @@ def _cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
 
 
 def _kernels() -> list[Check]:
-    from lstzoom.kernels.compile import folder
+    from lstzoom.kernels.compile import folder, places
 
-    kept = folder()
-    there = any(kept.glob("*.nbi"))
+    there = next((place for place in places() if any(place.glob("*.nbi"))), None)
+    told = f"in {there}" if there else f"none in {folder()}"
     return [
         Check(
-            "kernels", "compiled", "ok" if there else "note", f"{'in' if there else 'none in'} {kept}",
+            "kernels", "compiled", "ok" if there else "note", told,
             "" if there else "the first run compiles them, which takes a minute; ahead of it: lstzoom warm",
         )
     ]  # fmt: skip

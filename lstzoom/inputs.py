@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.grid import GridPair, coincide, describe_grid, grid_of, north_up, resolve_grids
 from lstzoom.halo import Block, BlockTask, Windowed, delay_blocks, is_lazy, run_block
-from lstzoom.kernels.rows import require_kelvin
+from lstzoom.kernels.rows import MOST_BANDS, require_kelvin
 from lstzoom.raster import LazyMask, LazyRaster, LazyStack, sampling
 from lstzoom.regrid import moved, regrid
 from lstzoom.types import YX
@@ -153,7 +153,7 @@ def prepare(
         # What is lazy is checked where it is read.
         require_kelvin(lst.to_numpy())
     grids = resolve_grids(grid_of(lst), [grid_of(vnir)], ratio)
-    _require_size(grids)
+    _require_size(grids, vnir.sizes["band"])
     usable = None if valid is None else _mask(valid, grids)
     return SceneArrays(
         vnir=_float32(regrid(vnir, grids.fine) if move is None else _moved(vnir, valid, grids, move)),
@@ -252,7 +252,7 @@ def from_files(
     Raises
     ------
     InputError
-        If the LST is too small.
+        If the LST is too small or there are too many bands.
     GridMismatchError
         If the grids do not nest.
     """
@@ -263,7 +263,7 @@ def from_files(
                 f"files are opened on {describe_grid(grid)}, and the fine grid of the LST is "
                 f"{describe_grid(grids.fine)}; open them on that"
             )
-    _require_size(grids)
+    _require_size(grids, len(bands))
     remake = partial(from_files, vnir, lst, usable, bands)
     read: Windowed = vnir
     if move is not None:
@@ -273,11 +273,16 @@ def from_files(
     return SceneArrays(read, lst, usable, grids, tuple(bands), move, remake, native)
 
 
-def _require_size(grids: GridPair) -> None:
+def _require_size(grids: GridPair, bands: int) -> None:
     if min(grids.coarse.shape) < MIN_COARSE:
         raise InputError(
             f"the LST has {grids.coarse.shape.y} x {grids.coarse.shape.x} pixels; at least {MIN_COARSE} x "
             f"{MIN_COARSE} are needed to learn anything"
+        )
+    if bands > MOST_BANDS:
+        raise InputError(
+            f"reflectance has {bands} bands, and at most {MOST_BANDS} can be used: choose some, or take "
+            "means of neighbours, which say nearly the same"
         )
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import psutil
 
-GDAL_CACHE_MB: Final = "256"
+GDAL_CACHE_MB: Final = "64"
 """Of each process; GDAL's own default is a share of the machine, however many processes are on it."""
 _ROOT: Final = Path("/")
 _CPU_MOUNTS: Final = ("cpu,cpuacct", "cpuacct,cpu", "cpu")

@@ -3,8 +3,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.s3_server import serve
+
+# The first example may wait for a kernel to be compiled, and any for a machine that does other work.
+settings.register_profile("lstzoom", deadline=None)
+settings.load_profile("lstzoom")
 
 
 @pytest.fixture(scope="session")

@@ -272,6 +272,10 @@ def test_a_tree_deeper_than_any_is_refused(model: lstzoom.SceneModel) -> None:
     arrays = {"threshold": zeros, "value": zeros, "feature": zeros, "left": left}
     with pytest.raises(lstzoom.InputError, match="deeper than 20"):
         artefact.decode(with_forest(model, **arrays), "m")
+    # As deep, and beside the way: every pixel would take all of the steps.
+    left[0, 0] = -1
+    with pytest.raises(lstzoom.InputError, match="no way leads"):
+        artefact.decode(with_forest(model, **arrays), "m")
 
 
 @given(where=st.floats(0, 1, exclude_max=True))

@@ -89,3 +89,24 @@ def test_phases_are_distinct_and_all_are_taken_when_asked_for():
     for patch in range(5):
         assert len(set(choose_phases(patch, 3, count=4, seed=0, scene=0))) == 4
     assert len(choose_phases(0, 3, count=9, seed=0, scene=0)) == 9
+
+
+@given(
+    keys=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=60),
+    size=st.integers(1, 40),
+    per_stratum=st.integers(0, 8),
+)
+def test_the_smallest_by_definition(keys, size, per_stratum):
+    # Keys that are equal, as hashes of different scenes hardly ever are, go by their stratum.
+    rows = make_rows(len(keys))
+    key, stratum = (np.array([pair[k] for pair in keys], np.uint64) for k in range(2))
+    rows = Rows(key, stratum.astype(np.int32), rows.bits, rows.features, rows.target, rows.weight)
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    ranks = {}
+    wanted = []
+    for place, k in enumerate(order):
+        rank = ranks[keys[k][1]] = ranks.get(keys[k][1], -1) + 1
+        if place < size or rank < per_stratum:
+            wanted.append(k)
+    got = Sample.of(rows, size=size, per_stratum=per_stratum).rows
+    assert same(got, rows.take(np.array(wanted, int)))

@@ -11,6 +11,7 @@ import lstzoom
 from lstzoom.config import SampleConfig, WindowConfig
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
 from lstzoom.kernels.quality import QA
+from lstzoom.kernels.rows import MOST_BANDS
 from lstzoom.metrics import rmse, seam, upsample_bicubic
 from lstzoom.simulate import simulate_scene
 from tests.scenes import on_grid, random_scene
@@ -151,6 +152,28 @@ def test_undeclared_fill_values_never_train(fill):
     xr.testing.assert_identical(
         lstzoom.sharpen(vnir, filled, config=SMALL), lstzoom.sharpen(vnir, holes, config=SMALL)
     )
+
+
+def test_a_band_of_zeros_where_another_is_missing():
+    vnir, lst = random_scene((30, 30))
+    vnir.data[0, 12:24, 30:45] = 0.0
+    vnir.data[1, 12:24, 30:45] = np.nan
+    sharp = lstzoom.sharpen(vnir, lst, config=SMALL)
+    assert (sharp.qa.data[12:24, 30:45] == QA.INTERPOLATED).all()
+    assert np.isfinite(sharp.lst).all()
+
+
+# Interpolation of such numbers overflows, and what is infinite is no help to any tree.
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("fill", [3.4e38, -3.4e38])
+def test_fill_values_of_reflectance_of_any_size_and_sign(fill):
+    vnir, lst = random_scene((30, 30))
+    vnir.data[0, 12:24, 30:60] = fill
+    vnir.data[1, 12:24, 30:60] = -fill
+    sharp = lstzoom.sharpen(vnir, lst, config=SMALL)
+    assert np.isfinite(sharp.lst).all()
+    assert conserved(sharp, lst, 3) <= 0.01
 
 
 def test_nothing_but_nodata_is_a_result():
@@ -379,6 +402,17 @@ def test_bad_input_says_what_to_do():
         lstzoom.fit((vnir, lst))
     with pytest.raises(ValueError, match="chunk=48"):
         lstzoom.SharpenConfig(chunk=40)
+    for name, trees in {
+        "local_trees": {"windows": {"stride": 256}, "local_trees": {"max_depth": 20, "min_leaf": 1}},
+        "level_trees": {"sample": {"levels": 100_000}, "level_trees": {"max_depth": 16, "min_leaf": 2}},
+        "detail_trees": {"sample": {"details": 10**6}, "detail_trees": {"max_depth": 18, "min_leaf": 20}},
+    }.items():
+        usual = lstzoom.SharpenConfig().model_dump()
+        with pytest.raises(ValueError, match=f"{name} with max_depth .* or a min_leaf of"):
+            lstzoom.SharpenConfig(**{key: usual[key] | value for key, value in trees.items()})
+    many = xr.concat([vnir.isel(band=[0])] * (MOST_BANDS + 1), "band")
+    with pytest.raises(lstzoom.InputError, match="125 bands, and at most 124"):
+        lstzoom.sharpen(many, lst)
     with pytest.raises(lstzoom.EmptySampleError, match="nodata"):
         lstzoom.fit([(vnir, lst * np.nan)])
 

@@ -7,14 +7,17 @@ as the text of its file, and of all kernels which that imports, is the same. So 
 installed, copied and checked out, and never outlives what it was made from.
 
 Compiled code is kept where ``NUMBA_CACHE_DIR`` says, else in ``__pycache__`` beside the kernels, else,
-where that cannot be written, in the user's cache. It belongs to one version of Python and numba and to
-one processor, as numba has it.
+where that cannot be written, in the user's cache; then what is beside the kernels is taken all the same,
+because who installs may have compiled for all. It belongs to one version of Python and numba and to one
+processor, as numba has it. Where nothing can be kept a run compiles for itself.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import pickle
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -22,12 +25,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from numba import config, njit
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.core.runtime import rtsys
+
+logger = logging.getLogger(__name__)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _KERNELS = Path(__file__).parent
+_DAMAGED = (EOFError, pickle.UnpicklingError)
 _IMPORTS = re.compile(r"^from lstzoom\.kernels(?:\.(\w+))? import (\([^)]*\)|.*)$", re.MULTILINE)
 
 
@@ -64,11 +70,25 @@ def folder() -> Path:
     """
     if given := getattr(config, "CACHE_DIR", ""):
         return Path(given) / "lstzoom"
-    beside = _KERNELS / "__pycache__"
+    beside = _beside()
     if os.access(beside if beside.exists() else _KERNELS, os.W_OK):
         return beside
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user without a home, as in a container
+        return beside
     return Path(home) / "lstzoom" / "kernels"
+
+
+def places() -> tuple[Path, ...]:
+    """Name the folders in which compiled code is looked for, the one in which it is kept first."""
+    if getattr(config, "CACHE_DIR", ""):
+        return (folder(),)
+    return tuple(dict.fromkeys((folder(), _beside())))
+
+
+def _beside() -> Path:
+    return _KERNELS / "__pycache__"
 
 
 @lru_cache
@@ -141,10 +161,56 @@ class _Kept(CompileResultCacheImpl):
     _locator_classes: list[type[object]] = [_Locator]  # noqa: RUF012  (as numba has it)
 
 
+class _Files(IndexDataCacheFile):
+    """Numba's files of a function: code for each signature, and a list of them."""
+
+    def load(self, key: object) -> Any:  # noqa: ANN401  (numba's own types)
+        """Load code, or None if there is none that can be read."""
+        try:
+            return super().load(key)  # type: ignore[no-untyped-call]
+        except (OSError, *_DAMAGED):
+            return None
+
+    def _load_index(self) -> dict[object, str]:
+        """Load the list; one that a machine left half-written is as good as none."""
+        try:
+            listed: dict[object, str] = super()._load_index()  # type: ignore[no-untyped-call]
+        except _DAMAGED:
+            return {}
+        return listed
+
+    def save(self, key: object, data: object) -> None:
+        """Keep code under a name that no other code can have.
+
+        Numba numbers its files. Of processes that compile at the same time one would list what the other has
+        written under that number, and one that dies in between leaves a list that names older code.
+        """
+        told = f"{self._version} {self._source_stamp} {key!r}"
+        name = self._data_name_pattern.format(number=int(hashlib.sha256(told.encode()).hexdigest()[:12], 16))
+        self._save_data(name, data)  # type: ignore[no-untyped-call]
+        listed = self._load_index()
+        if not listed:
+            self._forget_but(name)
+        self._save_index({**listed, key: name})  # type: ignore[no-untyped-call]
+
+    def _forget_but(self, name: str) -> None:
+        """Delete code that an older list named; who still looks for it compiles anew."""
+        stem = self._index_name.removesuffix(".nbi")
+        for path in Path(self._cache_path).glob(f"{stem}.*.nbc"):
+            if path.name != name:
+                path.unlink(missing_ok=True)
+
+
 class _Cache(FunctionCache):
-    """Numba's cache of a function, with our locator."""
+    """Numba's cache of a function, with our locator and files."""
 
     _impl_class = _Kept
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        stem, fresh = self._impl.filename_base, self._impl.locator.get_source_stamp()
+        self._places = [_Files(str(place), stem, fresh) for place in places()]  # type: ignore[no-untyped-call]
+        self._cache_file = self._places[0]
 
     def load_overload(self, sig: object, target_context: Any) -> Any:  # noqa: ANN401  (numba's own types)
         """Load compiled code, or None.
@@ -154,5 +220,30 @@ class _Cache(FunctionCache):
         numba does it all the same.
         """
         rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        key = self._index_key(sig, target_context.codegen())  # type: ignore[no-untyped-call]
+        for files in self._places:
+            if (data := files.load(key)) is not None:
+                return self._impl.rebuild(target_context, data)
+        _tell_compiling()
+        return None
+
+    def save_overload(self, sig: object, data: object) -> None:
+        """Keep compiled code where that is possible."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            _tell_not_kept(error.strerror)
+
+
+@lru_cache(maxsize=1)
+def _tell_compiling() -> None:
+    logger.info("compiling kernels, which takes up to a minute and is kept in %s", folder())
+
+
+@lru_cache
+def _tell_not_kept(why: str) -> None:
+    logger.warning(
+        "compiled kernels cannot be kept in %s (%s), so that every process compiles them anew; set "
+        "NUMBA_CACHE_DIR to a folder that can be written, and run `lstzoom warm`",
+        folder(), why,
+    )  # fmt: skip

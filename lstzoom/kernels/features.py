@@ -94,8 +94,10 @@ def _add_differences(out: NDArray[np.float32], bands: int, pairs: tuple[tuple[in
 @jit
 def _difference(first: NDArray[np.float32], second: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     for i in range(len(out)):
-        scale = abs(first[i]) + abs(second[i])
-        out[i] = (first[i] - second[i]) / (scale if scale != 0 else np.float32(1.0))
+        # Of halves, which are exact and cannot overflow: a fill value may be the largest number there is.
+        a, b = np.float32(0.5) * first[i], np.float32(0.5) * second[i]
+        scale = abs(a) + abs(b)
+        out[i] = (a - b) / (scale if scale != 0 else np.float32(1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ def _mean_cv(mean: NDArray[np.float32], std: NDArray[np.float32], out: NDArray[n
                 square += np.float64(mean[k, y, x]) ** 2 + np.float64(std[k, y, x]) ** 2
             floor = CV_FLOOR * np.sqrt(square / bands) + _TINY
             for k in range(bands):
-                total += std[k, y, x] / max(abs(np.float64(mean[k, y, x])), floor)
+                # The floor first: `max` keeps it if it is NaN, and a mean of 0 is never divided by.
+                total += std[k, y, x] / max(floor, abs(np.float64(mean[k, y, x])))
             out[y, x] = total / bands
 
 

@@ -188,6 +188,8 @@ def _filter(
 ) -> None:
     """Apply a symmetric filter along both axes, edges repeated, to a plane minus an offset."""
     ny, nx = plane.shape
+    if nx == 0:
+        return  # no edge to repeat: a patch may hold no whole block one scale up
     reach = len(taps) // 2
     tall = np.empty((ny, nx), np.float64)
     for y in range(ny):

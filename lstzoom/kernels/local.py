@@ -54,6 +54,11 @@ class LocalSettings:
     min_samples: int
     trees: TreeSettings
 
+    @property
+    def most_samples(self) -> int:
+        """Coarse pixels that a window trains on at most."""
+        return (2 * (reach_of(self.stride) + self.extension)) ** 2
+
 
 @dataclass(frozen=True, slots=True)
 class Coarse:
@@ -412,8 +417,7 @@ def blend_windows(
         Of the region, where `rows` and `columns` predict it, zero elsewhere.
     """
     trees = settings.trees
-    side = 2 * (reach_of(settings.stride) + settings.extension)
-    capacity = node_capacity(side * side, trees)
+    capacity = node_capacity(settings.most_samples, trees)
     feature = np.zeros((trees.trees, capacity), np.int16)
     threshold = np.zeros((trees.trees, capacity), np.float32)
     left = np.full((trees.trees, capacity), -1, np.int32)

@@ -14,6 +14,7 @@ from lstzoom.kernels.features import band_pairs, detail_features, level_features
 from lstzoom.kernels.hashing import hash_block, hash_cells
 from lstzoom.kernels.homogeneity import coefficient_of_variation, sample_weight
 from lstzoom.kernels.interpolate import REACH, block_mean, fill_gaps, interpolate
+from lstzoom.kernels.trees import MOST_COLUMNS
 from lstzoom.types import YX, FloatArray
 
 BAG_STREAM = 0
@@ -41,6 +42,9 @@ _LIKELY_KELVIN = 150.0
 
 MAX_PAIRS = 3
 """Normalised differences that are used beside the bands."""
+
+MOST_BANDS = (MOST_COLUMNS - 1) // 4 - MAX_PAIRS
+"""More have more features of detail (`lstzoom.kernels.features.detail_count`) than trees can tell apart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,8 +222,9 @@ def fit_errors(
     constant = whole / NORMAL * fade
     if len(some) < _MIN_ROWS:
         return ErrorModel(None, 0.0, constant, plain)
-    # Errors are learned coarsely, from fewer rows than the detail.
-    thin = slice(None, None, max(1, len(some) // _ROWS))
+    # Errors are learned coarsely, from fewer rows than the detail; by a list of places, which makes copies:
+    # kernels would be compiled once more for arrays with gaps between their values.
+    thin = np.arange(0, len(some), max(1, len(some) // _ROWS))
     some, error = some.take(thin), error[thin]
     trees = fit_forest(some.features, error, some.weight, some.bits, TREES, seed=seed)
     size = predict_out_of_bag(trees, some.features, some.bits)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lstzoom.kernels.aggregate import cell_statistics
+from lstzoom.kernels.detail import predict_details
 from lstzoom.kernels.features import (
     DETAIL_REACH,
     SLOPE_BOX,
@@ -22,11 +25,14 @@ from lstzoom.kernels.features import (
 from lstzoom.kernels.interpolate import (
     _upsample,
     block_mean,
+    fill_gaps,
     interpolate,
     spline_coefficients,
     spline_weights,
     upsample,
 )
+from lstzoom.kernels.rows import MAX_PAIRS, MOST_BANDS
+from lstzoom.kernels.trees import MOST_COLUMNS, TreeSettings, fit_forest, predict
 from tests.kernels.tiny import make_scene
 
 NAN = np.nan
@@ -187,3 +193,52 @@ def test_without_gaps_nothing_is_filled():
     bands = make_scene(3).bands
     mean = np.stack([block_mean(plane, 3) for plane in bands])
     np.testing.assert_array_equal(filled_levels(bands, mean, np.ones(mean.shape[1:], bool), (), 3), bands)
+
+
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("ratio", [2, 3, 7, 10])
+@pytest.mark.parametrize("shape", [(13, 12), (11, 1), (1, 9), (10, 3)])
+def test_details_are_predicted_from_their_features(ratio, shape, gap):
+    rng = np.random.default_rng([ratio, *shape])
+    fine = (shape[0] * ratio, shape[1] * ratio)
+    levels, lst = single(rng.random((3, *fine))), single(rng.normal(300, 4, shape))
+    usable = rng.random(shape) > (0.3 if gap else -1)
+    smooth = interpolate(lst, ratio)
+    planes = detail_features(levels, lst, smooth, usable, ratio)
+    rows = np.ascontiguousarray(planes.reshape(len(planes), -1).T)
+    bits = rng.integers(0, 2**64, len(rows), np.uint64)
+    target, weight = single(rng.normal(size=len(rows))), np.ones(len(rows), np.float32)
+    forests = tuple(
+        fit_forest(rows, target, weight, bits, TreeSettings(trees, 6, 3, 0.5)) for trees in (4, 1)
+    )
+    for margin in range(min(4, (min(shape) + 1) // 2)):
+        inner = tuple(slice(margin * ratio, n - margin * ratio) for n in fine)
+        inside = np.ascontiguousarray(smooth[inner])
+        got = predict_details(levels, lst, inside, usable, margin, ratio, forests)
+        for forest, one in zip(forests, got, strict=True):
+            np.testing.assert_array_equal(one, predict(forest, planes)[inner])
+
+
+@given(seeds, st.sampled_from([1, 2, 3, 7]), st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+@settings(max_examples=30, deadline=None)
+def test_filled_levels_by_definition(seed, ratio, share):
+    rng = np.random.default_rng(seed)
+    bands = single(rng.random((2, 6 * ratio, 5 * ratio)))
+    bands[rng.random(bands.shape) < share] = rng.choice([np.nan, np.inf])
+    bands[:, : rng.integers(0, 6) * ratio] = 0.5
+    given = cell_statistics(bands, ratio)
+    got = filled_levels(bands, given.mean, given.whole, ((0, 1),), ratio)
+    for k in range(2):
+        cells = np.kron(fill_gaps(given.mean[k]), np.ones((ratio, ratio), np.float32))
+        np.testing.assert_array_equal(got[k], np.where(np.isfinite(bands[k]), bands[k], cells))
+    np.testing.assert_array_equal(got[2], normalised_difference(got[0], got[1]))
+
+
+@given(*[hnp.arrays(np.float32, 40, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))] * 2)
+def test_a_normalised_difference_of_any_numbers_is_a_number(a, b):
+    assert (np.abs(normalised_difference(a, b)) <= 1).all()
+    assert (np.abs(normalised_difference(a, -a)) <= 1).all()
+
+
+def test_bands_have_as_many_features_as_trees_can_tell_apart():
+    assert detail_count(MOST_BANDS + MAX_PAIRS) <= MOST_COLUMNS < detail_count(MOST_BANDS + 1 + MAX_PAIRS)

@@ -15,6 +15,7 @@ from lstzoom.kernels.footprint import (
     WIDEST,
     WIDEST_RATIO,
     WIDTHS,
+    _footprint_mean,
     agreement,
     best_width,
     blur,
@@ -191,3 +192,38 @@ def test_variances_of_a_declared_footprint_add(pixel, factor):
 
 def test_an_instrument_as_fine_as_the_grid_needs_no_blur():
     assert footprint_of(30.0, 30.0) == footprint_of(10.0, 30.0) == 0.0
+
+
+def mean_by_definition(plane: np.ndarray, weights: np.ndarray, stride: int) -> np.ndarray:
+    """Weighted mean of what is finite along rows, and then along columns; in double precision."""
+    for _ in range(2):
+        reach = (len(weights) - stride) // 2
+        known = np.isfinite(plane)
+        total, weight = np.zeros((len(plane), plane.shape[1] // stride)), np.zeros(1)
+        weight = np.zeros_like(total)
+        for x in range(total.shape[1]):
+            for t, w in enumerate(weights.astype(np.float64)):
+                i = x * stride - reach + t
+                if 0 <= i < plane.shape[1]:
+                    total[:, x] += w * np.where(known[:, i], plane[:, i], 0.0)
+                    weight[:, x] += w * known[:, i]
+        plane = np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0).T
+    return plane
+
+
+@given(
+    seeds, st.sampled_from([0.0, 0.4, 1.0]) | sigmas, ratios, st.sampled_from([0.0, 0.02, 0.5, 0.97, 1.0]),
+    st.integers(1, 7), st.integers(1, 7), st.booleans(),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_means_under_gaps_are_those_of_the_definition(seed, sigma, ratio, gaps, height, width, frame):
+    plane = noise(seed, (height * ratio, width * ratio), gaps)
+    if frame:  # as outside of a scene: the same in every row
+        plane[:, : seed % 5] = np.nan
+        plane[:, plane.shape[1] - seed % 3 :] = np.nan
+    if sigma > 0:
+        want = np.where(np.isfinite(plane), mean_by_definition(plane, taps(sigma, ratio, 1), 1), np.nan)
+        np.testing.assert_allclose(blur(plane[np.newaxis], sigma, ratio)[0], want, rtol=1e-5)
+    weights = taps(sigma, ratio, ratio) if sigma > 0 else np.full(ratio, 1 / ratio, np.float32)
+    got = _footprint_mean(plane, sigma, ratio)
+    np.testing.assert_allclose(got, mean_by_definition(plane, weights, ratio), rtol=1e-5)

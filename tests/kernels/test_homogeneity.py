@@ -43,8 +43,9 @@ def test_a_constant_pixel_has_none_whatever_its_mean(mean):
     assert cv(mean, [0.0, 0.0]) == 0.0
 
 
-def test_missing_stays_missing():
-    assert np.isnan(cv([0.1, np.nan], [0.0, np.nan]))
+@pytest.mark.parametrize("mean", [[0.1, np.nan], [0.0, np.nan], [np.nan, 0.0]])
+def test_missing_stays_missing(mean):
+    assert np.isnan(cv(mean, np.where(np.isnan(mean), np.nan, 0.0)))
 
 
 @given(bands, spreads, st.integers(-13, 13))

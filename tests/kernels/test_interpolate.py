@@ -214,3 +214,40 @@ def test_filling_does_not_depend_on_the_block(plane, steps, y, x):
     np.testing.assert_array_equal(
         fill_gaps(plane[cut], steps=steps)[inner], fill_gaps(plane, steps=steps)[cut][inner]
     )
+
+
+def grown_slowly(plane: np.ndarray, steps: int) -> np.ndarray:
+    """Pass after pass over the whole plane."""
+    filled = np.where(np.isfinite(plane), plane, np.float32(np.nan))
+    for _ in range(steps):
+        before = np.pad(filled, 1, constant_values=np.nan)
+        for y, x in zip(*np.nonzero(np.isnan(filled)), strict=True):
+            near = before[y : y + 3, x : x + 3]
+            if np.isfinite(near).any():
+                filled[y, x] = (
+                    np.cumsum(near[np.isfinite(near)], dtype=np.float64)[-1] / np.isfinite(near).sum()
+                )
+    return np.nan_to_num(filled, nan=0.0)
+
+
+@given(gappy_planes, st.integers(0, 30))
+@settings(max_examples=40, deadline=None)
+def test_filling_from_a_queue_is_filling_pass_by_pass(plane, steps):
+    np.testing.assert_array_equal(fill_gaps(plane, steps=steps), grown_slowly(plane, steps))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1)])
+def test_planes_of_one_pixel_or_row(shape):
+    plane = np.full(shape, np.nan, np.float32)
+    np.testing.assert_array_equal(fill_gaps(plane), np.zeros(shape))
+    plane[0, 0] = 300
+    np.testing.assert_array_equal(
+        fill_gaps(plane), np.where(np.arange(9)[: plane.size] <= REACH, 300, 0).reshape(shape)
+    )
+    for ratio in (1, 2, 7, 10):
+        np.testing.assert_allclose(interpolate(np.full(shape, 300, np.float32), ratio), 300, atol=2e-4)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 0)])
+def test_nothing_is_interpolated_to_nothing(shape):
+    assert interpolate(np.empty(shape, np.float32), 3).shape == (3 * shape[0], 3 * shape[1])

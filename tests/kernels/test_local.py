@@ -234,3 +234,20 @@ def test_constant_predictions_blend_to_themselves(stride):
     how = replace(HOW, stride=stride, min_samples=10_000)
     got = blend(coarse, fine, np.full(fine.shape[1:], 311.5, np.float32), how)
     np.testing.assert_allclose(inside(got.fused), 311.5, rtol=1e-6)
+
+
+@given(seeds, st.integers(1, 6), st.sampled_from([0.0, 1e-30, 0.3, 2000.0, 1e30]), st.integers(1, 40))
+@settings(max_examples=200, deadline=None)
+def test_a_split_between_neighbouring_floats_is_the_one_that_was_counted(seed, values, low, n):
+    # With fewer floats than bins between the extremes, edges coincide. Only bins that hold a row are cut at.
+    rng = np.random.default_rng(seed)
+    floats = [np.float32(low)]
+    for _ in range(values):
+        for _ in range(rng.integers(1, 20)):
+            following = np.nextafter(floats[-1], np.float32(np.inf))
+        floats.append(following)
+    columns = rng.choice(single(floats), (1, n))
+    codes, edges = local._linear_bins(columns)
+    for b in np.unique(codes):
+        if b < LOCAL_BINS - 1:
+            np.testing.assert_array_equal(codes[0] <= b, columns[0] <= edges[0, b])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,9 @@ from lstzoom.kernels.register import (
     GROUPS,
     Agreement,
     Shift,
+    _dot,
+    _known,
+    _left_over,
     estimate_shift,
     measure_agreement,
     step_of,
@@ -224,3 +229,37 @@ def test_halves_that_disagree_cost_confidence():
     assert agreed.y == pytest.approx(0.3)
     assert agreed == Shift(agreed.y, agreed.x, 1.0)
     assert split.confidence < 0.8
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40))
+def test_sum_of_products(seed, n):
+    a, b = np.random.default_rng(seed).normal(size=(2, n))
+    assert _dot(a, b) == pytest.approx(math.fsum(a * b), rel=1e-12, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(8, 60))
+@settings(deadline=None)
+def test_what_a_ridge_regression_leaves_over(seed, count, n):
+    rng = np.random.default_rng(seed)
+    features, y = rng.normal(size=(count, n)), rng.normal(size=n)
+    features[0] *= rng.choice([0.0, 1.0, 1e3])
+    square = features @ features.T
+    square[np.diag_indices(count)] *= 1 + 1e-3
+    square[np.diag_indices(count)] += 1e-30
+    factor = np.linalg.lstsq(square, features @ y, rcond=1e-14)[0]
+    # What is explained of the sum of squares: less than without the ridge, and never more than all.
+    assert _left_over(features, y) == pytest.approx(y @ y - factor @ features @ y, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("ratio", [2, 3, 5, 7, 10, 11, 13])
+def test_every_shift_of_what_is_known_lies_inside(ratio):
+    reach = steps_of(ratio) * step_of(ratio)
+    rng = np.random.default_rng(ratio)
+    passed = rng.normal(size=(2, 9 * ratio, 8 * ratio)).astype(np.float32)
+    passed[:, rng.random(passed.shape[1:]) < 0.0005] = np.nan
+    known = _known(passed, reach, ratio)
+    for y, x in np.ndindex(known.shape):
+        top, left = y * ratio - reach, x * ratio - reach
+        inside = min(top, left) >= 0 and top + 2 * reach < 9 * ratio and left + 2 * reach < 8 * ratio
+        square = passed[:, max(top, 0) : top + 2 * reach + 1, max(left, 0) : left + 2 * reach + 1]
+        assert known[y, x] == (inside and bool(np.isfinite(square).all()))

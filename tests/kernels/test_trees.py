@@ -10,6 +10,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 from lstzoom.errors import ConfigError
 from lstzoom.kernels.trees import (
+    MOST_COLUMNS,
+    MOST_NODES,
     Forest,
     TreeSettings,
     apply_bins,
@@ -448,3 +450,65 @@ def test_more_features_than_a_node_can_name_are_refused():
     rows = np.zeros((4, 513), np.float32)
     with pytest.raises(ConfigError, match=r"513 features.*at most .* 512 features"):
         fit_forest(rows, single([1, 2, 3, 4]), np.ones(4, np.float32), everywhere(4), TreeSettings(1, 1, 1))
+
+
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(st.one_of(finite, st.sampled_from([0.0, -0.0, np.inf, -np.inf])), min_size=2, max_size=20))
+def test_comparable_numbers_are_ordered_as_the_floats(values):
+    for a in single(values):
+        for b in single(values):
+            assert (comparable(a) < comparable(b)) == (a < b)
+            assert (comparable(a) == comparable(b)) == (a == b)
+
+
+def chain(nodes: int, features: int, trees: int = 1) -> Forest:
+    """Trees that put a row aside at every step until 20 are made, and then branch to the last node."""
+    shape = (trees, nodes)
+    left = np.full(shape, -1, np.int32)
+    inner = (nodes - 1) // 2
+    left[:, :inner] = 1 + 2 * np.arange(inner)
+    rng = np.random.default_rng(nodes)
+    feature = rng.integers(0, features, shape).astype(np.int16)
+    feature[:, 0] = features - 1
+    return Forest(feature, single(rng.normal(size=shape)), left, single(np.arange(nodes) + np.zeros(shape)))
+
+
+@pytest.mark.parametrize("columns", [1, 15, 16, 17, 127, 128, 129, 300])
+@pytest.mark.parametrize(("nodes", "features"), [(1, 1), (3, 2), (MOST_NODES - 1, 7), (999, MOST_COLUMNS)])
+def test_the_largest_trees_and_strips_of_any_length(nodes, features, columns):
+    forest = chain(nodes, features, 2)
+    planes = single(np.random.default_rng(columns).normal(size=(features, 2, columns)))
+    rows = planes.reshape(features, -1).T
+    want = predictions(forest, rows)
+    np.testing.assert_array_equal(predict(forest, planes).ravel(), single(want.mean(axis=0)))
+    bits = np.arange(len(rows), dtype=np.uint64) % np.uint64(4)
+    unseen = (bits[np.newaxis] >> np.arange(2, dtype=np.uint64)[:, np.newaxis]) & np.uint64(1) == 0
+    with np.errstate(invalid="ignore"):
+        apart = single(np.where(unseen, want, 0).sum(axis=0) / unseen.sum(axis=0))
+    np.testing.assert_array_equal(predict_out_of_bag(forest, rows, bits), apart)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_skipped_frame_is_not_read(share):
+    forest = chain(999, 3)
+    planes = single(np.random.default_rng(0).normal(size=(3, 9, 140)))
+    inner = predict(forest, np.ascontiguousarray(planes[:, 2:-2, 2:-2]))
+    planes[:, :2] = planes[:, -2:] = planes[..., :2] = planes[..., -2:] = np.nan if share else np.inf
+    np.testing.assert_array_equal(predict(forest, planes, skip=2), inner)
+
+
+@pytest.mark.parametrize("fill", [np.nan, -np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_end_in_some_leaf(fill):
+    forest = chain(999, 3)
+    got = predict(forest, np.full((3, 1, 20), fill, np.float32))
+    assert np.isin(got, forest.value[forest.left < 0]).all()
+
+
+def test_trees_that_cannot_be_walked_are_refused():
+    one = np.ones(40_000, np.float32)
+    with pytest.raises(ConfigError, match="80001 nodes"):
+        fit_forest(one[:, np.newaxis], one, one, everywhere(40_000), TreeSettings(1, 20, 1))
+    with pytest.raises(ConfigError, match="513 features"):
+        fit_forest(np.ones((4, 513), np.float32), one[:4], one[:4], everywhere(4), TreeSettings(1, 2, 1))
