@@ -262,7 +262,7 @@ def make_plan(job: Job) -> Plan:
         except InputError as error:
             left_out.append(LeftOut(pair.lst.item.id, str(error)))
             continue
-        links = tuple(_link(one.item) for one in (pair.lst, *pair.vnir))
+        links = tuple(link_of(one.item) for one in (pair.lst, *pair.vnir))
         stamps = tuple(str(pair.lst.item.properties.get(name, "")) for name in ("updated", "created"))
         vnir = tuple(one.item.id for one in pair.vnir)
         named.append(
@@ -271,7 +271,8 @@ def make_plan(job: Job) -> Plan:
     return _planned(job, source, named, left_out, found.asked)
 
 
-def _link(item: pystac.Item) -> tuple[str, str] | None:
+def link_of(item: pystac.Item) -> tuple[str, str] | None:
+    """Id and address of an item, without password and signature; None if it has no address."""
     href = item.get_self_href()
     return None if href is None else (item.id, plain(href))
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 
+from lstzoom.jobs.items import Described, make_item
+from lstzoom.jobs.plan import link_of
 from lstzoom.product import metadata as md
 from lstzoom.product.fields import footprint, ground, joined_bounds
 
@@ -51,3 +55,17 @@ def test_a_told_footprint_across_the_antimeridian_is_cut_in_the_feature() -> Non
     feature = md.to_feature(metadata, "ZA")
     assert (feature["geometry"]["type"], feature["bbox"]) == ("MultiPolygon", bounds)
     assert feature["properties"]["geometric"]["geometry"]["coordinates"] == [ring]
+
+
+def test_items_lead_to_what_they_were_made_of_without_signatures() -> None:
+    known, unknown = (pystac.Item(name, None, None, datetime(2026, 1, 1, tzinfo=UTC), {}) for name in "ab")
+    known.set_self_href("https://user:secret@host/a.json?sig=1")
+    assert (link_of(known), link_of(unknown)) == (("a", "https://***@host/a.json"), None)
+    described = Described(
+        "s", datetime(2026, 1, 1, tzinfo=UTC), "c", "uint16", {}, [("a", "https://host/a.json")]
+    )
+    item = make_item(described, "scene", box(32601, 166_000, 200_000, 1500), {})
+    links = [one for one in item["links"] if one["rel"] == "derived_from"]
+    assert [(one["title"], one["href"]) for one in links] == [("a", "https://host/a.json")]
+    assert item["geometry"]["type"] == "MultiPolygon"
+    assert item["bbox"][0] > item["bbox"][2]
