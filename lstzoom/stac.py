@@ -33,7 +33,7 @@ from odc.geo.xr import xr_coords
 from lstzoom import raster
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.grid import GridPair, resolve_grids
-from lstzoom.product.fields import COG_TYPE, crs_fields, json_number, outline
+from lstzoom.product.fields import COG_TYPE, EXTENSIONS, crs_fields, footprint, joined_bounds, json_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,10 +47,7 @@ Items: TypeAlias = (
 TEMPERATURE: Final = "temperature"
 REFLECTANCE: Final = "reflectance"
 DEFAULT_CHUNK: Final = 256
-_EXTENSIONS: Final = [
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-]
+_EXTENSIONS: Final = [EXTENSIONS["proj"], EXTENSIONS["raster"]]
 _ZERO_CELSIUS: Final = 273.15
 _KELVIN_NAMES: Final = frozenset({"", "k", "kelvin", "kelvins"})
 _CELSIUS_NAMES: Final = frozenset({"c", "°c", "degc", "celsius", "degree_celsius", "degrees celsius"})
@@ -132,11 +129,11 @@ def _item(
 ) -> pystac.Item:
     """Describe files of one role; footprint and bounds are those of the first one."""
     grid = next(iter(heads.values()))[0].geobox
-    edge = outline(grid)
+    area, bounds = footprint(grid)
     item = pystac.Item(
         id=item_id,
-        geometry={"type": "Polygon", "coordinates": [edge.tolist()]},
-        bbox=[*edge.min(0).tolist(), *edge.max(0).tolist()],
+        geometry=area,
+        bbox=bounds,
         datetime=time,
         properties={},
         stac_extensions=list(_EXTENSIONS),
@@ -157,11 +154,11 @@ def item_of(name: str, when: datetime, heads: Mapping[str, tuple[raster.RasterSo
     heads
         Bands of each file by asset key, as `lstzoom.raster.describe` returns them.
     """
-    edge = outline(next(iter(heads.values()))[0].geobox)
+    area, bounds = footprint(next(iter(heads.values()))[0].geobox)
     item = pystac.Item(
         id=name,
-        geometry={"type": "Polygon", "coordinates": [edge.tolist()]},
-        bbox=[*edge.min(0).tolist(), *edge.max(0).tolist()],
+        geometry=area,
+        bbox=bounds,
         datetime=when,
         properties={},
         stac_extensions=list(_EXTENSIONS),
@@ -215,9 +212,8 @@ def _band(key: str, source: raster.RasterSource, *, alone: bool) -> dict[str, An
 
 
 def _save(root: Path, name: str, licence: str, time: datetime, items: Sequence[pystac.Item]) -> Path:
-    left, bottom, right, top = zip(*(item.bbox or [] for item in items), strict=True)
     extent = pystac.Extent(
-        pystac.SpatialExtent([[min(left), min(bottom), max(right), max(top)]]),
+        pystac.SpatialExtent([joined_bounds([item.bbox or [] for item in items])]),
         pystac.TemporalExtent([[time, time]]),
     )
     collection = pystac.Collection(

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 import lstzoom
 from lstzoom.jobs import layout
-from lstzoom.jobs.items import Described, make_collection, make_item
+from lstzoom.jobs.items import Described, File, make_collection, make_item
 from lstzoom.jobs.ledger import MODEL, sum_up
 from lstzoom.jobs.plan import Scene
 from lstzoom.jobs.state import Run
@@ -52,7 +52,7 @@ def close_scene(run: Run, scene: Scene) -> None:
     run.log.add("scene", scene=scene.key, tiles=record["tiles"], kelvin=record.get("kelvin"))
 
 
-def write_scene_item(run: Run, scene: Scene, record: Mapping[str, Any], cogs: Mapping[str, str]) -> None:
+def write_scene_item(run: Run, scene: Scene, record: Mapping[str, Any], cogs: Mapping[str, File]) -> None:
     """Write the item of a whole scene, if items are wanted.
 
     Parameters
@@ -64,14 +64,13 @@ def write_scene_item(run: Run, scene: Scene, record: Mapping[str, Any], cogs: Ma
     record
         What its tiles came to.
     cogs
-        Keys of its COGs by layer.
+        Its COGs by layer.
     """
     if not run.plan.job.outputs.stac:
         return
-    cube = f"../../{layout.cube(scene.cube)}" if run.plan.job.outputs.zarr else None
-    names = {layer: f"../../{key}" for layer, key in cogs.items()}
+    cube = layout.cube(scene.cube) if run.plan.job.outputs.zarr else None
     grid = scene.arrays.grids.fine
-    item = make_item(describe_scene(run, scene), "scene", grid, names, cube, figures(record))
+    item = make_item(describe_scene(run, scene), "scene", grid, cogs, cube, record)
     run.store.write(layout.item(scene.key, "scene"), as_json(item))
 
 
@@ -104,7 +103,9 @@ def describe_scene(run: Run, scene: Scene) -> Described:
     }  # fmt: skip
     if platform:
         properties["platform"] = platform
-    return Described(scene.key, scene.when, run.plan.collection, run.plan.job.outputs.encoding, properties)
+    return Described(
+        scene.key, scene.when, run.plan.collection, run.plan.job.outputs.encoding, properties, scene.sources
+    )
 
 
 def write_collection(run: Run) -> None:

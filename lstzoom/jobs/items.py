@@ -7,26 +7,53 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import numpy as np
 from odc.geo.geobox import GeoBox
 
 import lstzoom
 from lstzoom.encoding import ENCODINGS, QA
-from lstzoom.kernels.quality import MEANINGS
-from lstzoom.kernels.quality import QA as FLAGS
-from lstzoom.product.fields import COG_TYPE, crs_fields, json_number, outline
+from lstzoom.product.fields import (
+    COG_TYPE,
+    ZARR_TYPE,
+    crs_fields,
+    file_fields,
+    flag_classes,
+    footprint,
+    joined_bounds,
+    json_number,
+    processing_fields,
+    statistics,
+    temperature_render,
+    used_extensions,
+)
 
-_EXTENSIONS: Final = {
-    "proj": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "raster": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-    "classification": "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-}
-_ZARR_TYPE: Final = "application/vnd.zarr; version=3"
 _TITLES: Final = {
     "lst": ("Land surface temperature, sharpened", ["data", "temperature"]),
     "lst_uncertainty": ("Standard uncertainty of land surface temperature", ["data", "uncertainty"]),
-    "qa": ("Where a value comes from", ["metadata", "quality"]),
+    "qa": ("Where a value comes from", ["data", "metadata", "quality"]),
 }
+_LINEAGE: Final = (
+    "Land surface temperature of the item named by lstzoom:lst_item, sharpened with the reflectance of those "
+    "named by lstzoom:vnir_items."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a store.
+
+    Attributes
+    ----------
+    key
+        Where in the store.
+    size
+        Bytes.
+    sha256
+        Of its content.
+    """
+
+    key: str
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +72,8 @@ class Described:
         Name of the encoding of temperature.
     properties
         Further properties.
+    sources
+        Id and address of the items that it was made of, as far as they have one.
     """
 
     scene: str
@@ -52,17 +81,18 @@ class Described:
     collection: str
     encoding: str
     properties: Mapping[str, Any]
+    sources: Sequence[tuple[str, str]] = ()
 
 
 def make_item(
     described: Described,
     name: str,
     grid: GeoBox,
-    cogs: Mapping[str, str],
+    cogs: Mapping[str, File],
     cube: str | None = None,
-    told: Mapping[str, float] | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe a tile or a whole scene.
+    """Describe a tile or a whole scene, in the same bytes for the same results.
 
     Parameters
     ----------
@@ -73,58 +103,83 @@ def make_item(
     grid
         Fine grid of what is described.
     cogs
-        Address of the COG by layer, relative to the item.
+        Its COGs by layer.
     cube
-        Address of the cube, relative to the item.
+        Key of the cube.
     told
-        Of the quality of values: ``lstzoom_<name>`` and a number, `lstzoom.jobs.ledger.account`.
+        Of the values: an entry of the ledger, or what such entries come to, `lstzoom.jobs.ledger.sum_up`.
 
     Returns
     -------
     dict
         STAC 1.1 item.
     """
-    edge = outline(grid)
+    area, bounds = footprint(grid)
     rows, columns = grid.shape
-    assets: dict[str, Any] = {layer: _cog(layer, href, described.encoding) for layer, href in cogs.items()}
+    place = {
+        "proj:shape": [rows, columns], "proj:transform": list(grid.affine)[:6], **crs_fields(grid),
+        "proj:bbox": list(grid.boundingbox.bbox),
+    }  # fmt: skip
+    found = _statistics(told or {})
+    assets = {layer: _cog(layer, file, described.encoding) | place for layer, file in cogs.items()}
+    properties = {
+        "datetime": described.when.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "gsd": abs(grid.affine.a), **place, **processing_fields(_LINEAGE), "product:type": "LSTzoom",
+        **described.properties,
+        **{key.replace("_", ":", 1): one for key, one in (told or {}).items() if key.startswith("lstzoom_")},
+    }  # fmt: skip
+    if found is not None and "lst" in assets:
+        assets["lst"]["bands"][0]["statistics"] = found
+        if name == "scene":
+            # Tiles side by side would each have colours of their own.
+            ends = found["minimum"], found["maximum"]
+            properties["renders"] = temperature_render(*ends, ENCODINGS[described.encoding])
     if cube is not None:
-        assets["zarr"] = {"href": cube, "type": _ZARR_TYPE, "roles": ["data"], "title": "Cube of all dates"}
-    used = ["proj", "raster", "classification"] if "qa" in cogs else ["proj", "raster"] if cogs else ["proj"]
-    return {
-        "type": "Feature", "stac_version": "1.1.0", "stac_extensions": [_EXTENSIONS[one] for one in used],
+        assets["zarr"] = {
+            "href": f"../../{cube}", "type": ZARR_TYPE, "roles": ["data"], "title": "Cube of all dates",
+        }  # fmt: skip
+    item = {
+        "type": "Feature", "stac_version": "1.1.0", "stac_extensions": [],
         "id": described.scene if name == "scene" else f"{described.scene}_{name}",
-        "collection": described.collection,
-        "geometry": {"type": "Polygon", "coordinates": [edge.tolist()]},
-        "bbox": [*edge.min(0).tolist(), *edge.max(0).tolist()],
-        "properties": {
-            "datetime": described.when.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-            "gsd": abs(grid.affine.a), "proj:shape": [rows, columns],
-            "proj:transform": list(grid.affine)[:6], **crs_fields(grid), **described.properties,
-            **{name.replace("_", ":", 1): value for name, value in (told or {}).items()},
-        },
+        "collection": described.collection, "geometry": area, "bbox": bounds, "properties": properties,
         "links": [
-            {"rel": rel, "href": "../../collection.json", "type": "application/json"}
-            for rel in ("root", "parent", "collection")
+            *(
+                {"rel": rel, "href": "../../collection.json", "type": "application/json"}
+                for rel in ("root", "parent", "collection")
+            ),
+            *(
+                {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": title}
+                for title, href in described.sources
+            ),
         ],
         "assets": assets,
     }  # fmt: skip
+    return item | {"stac_extensions": used_extensions(item)}
 
 
-def _cog(layer: str, href: str, encoding: str) -> dict[str, Any]:
+def _statistics(told: Mapping[str, Any]) -> dict[str, float] | None:
+    """Of temperature, kelvin; None where there is none."""
+    kelvin = told.get("kelvin")
+    if kelvin is None:
+        return None
+    mean = kelvin["mean"] if "mean" in kelvin else kelvin["sum"] / told["valid"]
+    return statistics(kelvin["min"], kelvin["max"], mean, told["valid"])
+
+
+def _cog(layer: str, file: File, encoding: str) -> dict[str, Any]:
     title, roles = _TITLES[layer]
     stored = QA if layer == "qa" else ENCODINGS[encoding]
     band: dict[str, Any] = {"name": layer, "data_type": stored.dtype}
     if stored.nodata is not None:
-        band["nodata"] = json_number(stored.nodata) if np.isfinite(stored.nodata) else "nan"
-    if layer != "qa":
-        band |= {"unit": "kelvin", "raster:scale": stored.scale, "raster:offset": stored.offset}
-    found: dict[str, Any] = {"href": href, "type": COG_TYPE, "roles": roles, "title": title, "bands": [band]}
+        band["nodata"] = json_number(stored.nodata)
     if layer == "qa":
-        found["classification:classes"] = [
-            {"value": int(flag), "name": MEANINGS[flag], "description": MEANINGS[flag].replace("_", " ")}
-            for flag in FLAGS
-        ]
-    return found
+        band["classification:classes"] = flag_classes()
+    else:
+        band |= {"unit": "kelvin", "raster:scale": stored.scale, "raster:offset": stored.offset}
+    return {
+        "href": f"../../{file.key}", "type": COG_TYPE, "roles": roles, "title": title, "bands": [band],
+        **file_fields(file.size, file.sha256),
+    }  # fmt: skip
 
 
 def make_collection(
@@ -148,14 +203,14 @@ def make_collection(
     dict
         STAC 1.1 collection.
     """
-    edges = np.concatenate([outline(grid) for _, grid in scenes])
+    bounds = joined_bounds([footprint(grid)[1] for _, grid in scenes])
     times = [when.astimezone(UTC).isoformat().replace("+00:00", "Z") for when, _ in scenes]
     return {
         "type": "Collection", "stac_version": "1.1.0", "id": name,
         "description": "Land surface temperature sharpened with reflectance.",
         "license": licence if _is_licence(licence) else "other",
         "extent": {
-            "spatial": {"bbox": [[*edges.min(0).tolist(), *edges.max(0).tolist()]]},
+            "spatial": {"bbox": [bounds]},
             "temporal": {"interval": [[min(times), max(times)]]},
         },
         "providers": [{"name": f"lstzoom {lstzoom.__version__}", "roles": ["processor"]}],

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import pystac
 from odc.geo.geobox import GeoBox
 
 from lstzoom.config import SharpenConfig
@@ -22,6 +23,7 @@ from lstzoom.sources.catalog import Catalog, open_catalog
 from lstzoom.sources.job import Job
 from lstzoom.sources.loading import LoadedPair, find_pairs, load_pair, load_simulated
 from lstzoom.sources.pair import Pair
+from lstzoom.sources.signing import plain
 from lstzoom.sources.times import as_interval
 from lstzoom.sources.windowed import CoarseWindows, windowed
 
@@ -103,6 +105,8 @@ class Scene:
         Side of tiles in coarse pixels.
     reading
         Estimate of the stored bytes behind a fine pixel.
+    sources
+        Id and address of the items, without passwords and signatures; those of which it is known.
     """
 
     key: str
@@ -119,6 +123,7 @@ class Scene:
     number: int
     tile: int
     reading: float = 0.0
+    sources: tuple[tuple[str, str], ...] = ()
 
     @property
     def halo(self) -> int:
@@ -257,10 +262,19 @@ def make_plan(job: Job) -> Plan:
         except InputError as error:
             left_out.append(LeftOut(pair.lst.item.id, str(error)))
             continue
+        links = tuple(link_of(one.item) for one in (pair.lst, *pair.vnir))
         stamps = tuple(str(pair.lst.item.properties.get(name, "")) for name in ("updated", "created"))
         vnir = tuple(one.item.id for one in pair.vnir)
-        named.append(_Named(pair.lst.item.id, vnir, pair.lst.when, loaded, stamps))
+        named.append(
+            _Named(pair.lst.item.id, vnir, pair.lst.when, loaded, stamps, tuple(x for x in links if x))
+        )
     return _planned(job, source, named, left_out, found.asked)
+
+
+def link_of(item: pystac.Item) -> tuple[str, str] | None:
+    """Id and address of an item, without password and signature; None if it has no address."""
+    href = item.get_self_href()
+    return None if href is None else (item.id, plain(href))
 
 
 def _in_time(pairs: Sequence[Pair], job: Job) -> tuple[list[Pair], list[LeftOut]]:
@@ -291,6 +305,7 @@ class _Named:
     when: datetime
     loaded: LoadedPair
     stamps: tuple[str, ...]
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 def _planned(
@@ -324,7 +339,7 @@ def _scene(job: Job, key: str, one: _Named, model: str, number: int) -> Scene:
     return Scene(
         key, one.item, one.vnir, one.when, arrays, sigma, config, dict(loaded.attrs),
         inputs_of(loaded.readers), model, cube_key(grids.fine), number, job.grid.tile,
-        _stored_bytes(loaded),
+        _stored_bytes(loaded), one.sources,
     )  # fmt: skip
 
 

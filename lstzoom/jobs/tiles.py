@@ -26,7 +26,7 @@ from lstzoom.encoding import ENCODINGS, QA, Encoding
 from lstzoom.halo import Block, run_block
 from lstzoom.inputs import SceneArrays
 from lstzoom.jobs import layout
-from lstzoom.jobs.items import Described, make_item
+from lstzoom.jobs.items import Described, File, make_item
 from lstzoom.jobs.ledger import account
 from lstzoom.jobs.plan import Tile
 from lstzoom.jobs.store import Store, as_json, told
@@ -135,7 +135,7 @@ def sharpen_tile(work: TileWork, tile: Tile) -> dict[str, Any]:
         written["zarr"] = _into_cube(work, window, layers)
         clock.lap("zarr")
     if work.cog:
-        written["cog"] = _cogs(work, tile, window, layers, account(told))
+        written["cog"] = _cogs(work, tile, window, layers, told)
         clock.lap("cog")
     entry = {
         "tile": tile.name,
@@ -197,21 +197,21 @@ def _cogs(
     tile: Tile,
     window: tuple[slice, slice],
     layers: Mapping[str, NDArray[Any]],
-    told: Mapping[str, float],
+    told: Mapping[str, Any],
 ) -> int:
-    grid, total, names = work.arrays.grids.fine[window], 0, {}
-    tags = {**work.tags, **{name.upper(): str(value) for name, value in told.items()}}
+    grid, files, figures = work.arrays.grids.fine[window], {}, account(told)
+    tags = {**work.tags, **{name.upper(): str(value) for name, value in figures.items()}}
     for layer, values in layers.items():
         description, units = DESCRIPTIONS[layer]
         data = cog_bytes(values, grid, work.stored_as(layer), tags, description, units)
         key = layout.cog(work.scene, tile.name, layer)
-        total += work.store.write(key, data)
-        names[layer] = f"../../{key}"
+        work.store.write(key, data)
+        files[layer] = File(key, len(data), hashlib.sha256(data).hexdigest())
     if work.stac:
-        cube = None if work.cube is None else f"../../{layout.cube(work.cube)}"
-        item = make_item(work.described, tile.name, grid, names, cube, told)
+        cube = None if work.cube is None else layout.cube(work.cube)
+        item = make_item(work.described, tile.name, grid, files, cube, {**told, **figures})
         work.store.write(layout.item(work.scene, tile.name), as_json(item))
-    return total
+    return sum(file.size for file in files.values())
 
 
 def statistics(layers: Mapping[str, NDArray[Any]], residual: NDArray[np.float32]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ written after them, and what it does not name is made.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from lstzoom import raster
 from lstzoom.jobs import layout
 from lstzoom.jobs.driver import Outcome, drive
 from lstzoom.jobs.finish import figures, scene_tags, write_scene_item
+from lstzoom.jobs.items import File
 from lstzoom.jobs.plan import Scene
 from lstzoom.jobs.progress import Progress
 from lstzoom.jobs.state import Run, stop_if_full
@@ -77,15 +79,18 @@ class JoinWork:
 # On a worker
 
 
-def join(work: JoinWork, task: JoinTask) -> int:
-    """Make a COG, and return its size."""
+def join(work: JoinWork, task: JoinTask) -> File:
+    """Make a COG."""
     description, units = DESCRIPTIONS[task.layer]
     encoding = encoding_of(task.layer, work.encoding)
     with work.store.scratch() as folder:
         path = folder / "scene.tif"
         with CogSink(path, work.grid, encoding, work.tags, description, units, num_threads=1) as sink:
             copy_into(sink, _layer(work, task))
-        return work.store.put(layout.cog(task.scene, WHOLE, task.layer), path)
+        key = layout.cog(task.scene, WHOLE, task.layer)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return File(key, work.store.put(key, path), digest)
 
 
 def _layer(work: JoinWork, task: JoinTask) -> Layer:
@@ -127,8 +132,7 @@ def join_scenes(run: Run, client: Any) -> None:  # noqa: ANN401  (distributed is
         Of the cluster.
     """
     todo = unjoined(run)
-    left = {scene.key: set(run.plan.layers) for scene in todo}
-    sizes: dict[str, int] = dict.fromkeys(left, 0)
+    made: dict[str, dict[str, File]] = {scene.key: {} for scene in todo}
     progress = Progress("scenes", len(todo) * len(run.plan.layers))
 
     def on_done(outcome: Outcome[JoinTask]) -> None:
@@ -138,11 +142,12 @@ def join_scenes(run: Run, client: Any) -> None:  # noqa: ANN401  (distributed is
             stop_if_full(outcome.error)
             run.fail(task.scene, WHOLE, outcome.error, outcome.attempts)
         else:
-            left[task.scene].discard(task.layer)
-            sizes[task.scene] += outcome.result
-            if not left[task.scene]:
-                _accept(run, run.plan.scene(task.scene), sizes[task.scene])
-        progress.count(failed=outcome.error is not None, written=outcome.result or 0)
+            made[task.scene][task.layer] = outcome.result
+            if len(made[task.scene]) == len(run.plan.layers):
+                _accept(run, run.plan.scene(task.scene), made[task.scene])
+        progress.count(
+            failed=outcome.error is not None, written=0 if outcome.error is not None else outcome.result.size
+        )
         run.report(progress)
 
     run.count(
@@ -170,11 +175,11 @@ def _work(run: Run, scene: Scene) -> JoinWork:
     )  # fmt: skip
 
 
-def _accept(run: Run, scene: Scene, size: int) -> None:
+def _accept(run: Run, scene: Scene, files: Mapping[str, File]) -> None:
     """Describe the COGs of a scene, and note that they are there."""
-    cogs = {layer: layout.cog(scene.key, WHOLE, layer) for layer in run.plan.layers}
+    cogs, size = {layer: file.key for layer, file in files.items()}, sum(file.size for file in files.values())
     record = run.complete[scene.key] | {"cogs": cogs, "cog_bytes": size}
-    write_scene_item(run, scene, record, cogs)
+    write_scene_item(run, scene, record, files)
     run.store.write(layout.scene_record(scene.key), as_json(record, indent=1))
     run.complete[scene.key] = record
     run.written += size

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pystac
-import shapely
 
-import lstzoom
 from lstzoom.mosaics.plan import MosaicPlan
-from lstzoom.product.fields import COG_TYPE, crs_fields, outline
-from lstzoom.sources.area import parts_within_180, to_geojson
+from lstzoom.product.fields import (
+    COG_TYPE,
+    EXTENSIONS,
+    ZARR_TYPE,
+    crs_fields,
+    ground,
+    joined_bounds,
+    outline,
+    processing_fields,
+)
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lstzoom.mosaics.scenes import Scene
-
-ZARR_TYPE: Final = "application/vnd.zarr; version=3"
-EXTENSIONS: Final = (
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
-)
-_DIGITS: Final = 7
 
 
 def describe(
@@ -61,7 +59,7 @@ def describe(
         f"Mosaic of land surface temperature ({plan.config.rule}), with uncertainty, flags, number of scenes "
         "and time of the leading one.",
         pystac.Extent(
-            pystac.SpatialExtent([_bounds([item.bbox or [] for item in items])]),
+            pystac.SpatialExtent([joined_bounds([item.bbox or [] for item in items])]),
             pystac.TemporalExtent([[_ends(plan.scenes_of(0))[0], _latest(plan)]]),
         ),
         title=f"Mosaic {name}",
@@ -89,12 +87,12 @@ def _item(
 ) -> pystac.Item:
     scenes = plan.scenes_of(step)
     first, last = _ends(scenes)
-    footprint = _footprint(scenes)
+    area, bounds = ground([[outline(scene.grid).tolist()] for scene in scenes])
     box = plan.target.geobox
     item = pystac.Item(
         id=name if plan.config.period == "all" else f"{name}-{plan.labels[step]}",
-        geometry=to_geojson(footprint),
-        bbox=_bbox(footprint),
+        geometry=area,
+        bbox=bounds,
         datetime=last,
         start_datetime=first,
         end_datetime=last,
@@ -102,12 +100,10 @@ def _item(
             "title": f"{plan.config.rule.capitalize()} of scenes: {len(scenes)}",
             "created": pystac.utils.datetime_to_str(created),
             "gsd": plan.lattice.pixel_metres,
-            "processing:level": "L3",
-            "processing:lineage": _lineage(plan, scenes),
-            "processing:software": {"lstzoom": lstzoom.__version__},
+            **processing_fields(_lineage(plan, scenes)),
             **_grid_fields(box),
         },
-        stac_extensions=list(EXTENSIONS),
+        stac_extensions=[EXTENSIONS["proj"], EXTENSIONS["processing"]],
     )
     item.add_asset("zarr", _store_asset(store, step))
     if cog is not None:
@@ -156,38 +152,6 @@ def _grid_fields(box: GeoBox) -> dict[str, Any]:
         "proj:shape": [int(side) for side in box.shape],
         "proj:transform": list(box.affine)[:6],
     }
-
-
-def _footprint(scenes: Iterable[Scene]) -> shapely.Geometry:
-    """Union of what the scenes cover, cut at the antimeridian; longitudes within -180 to 180."""
-    found = []
-    for scene in scenes:
-        edge = outline(scene.grid)
-        if np.ptp(edge[:, 0]) > 180:
-            edge[edge[:, 0] < 0, 0] += 360
-        found += parts_within_180(shapely.make_valid(shapely.Polygon(edge)))
-    return shapely.orient_polygons(shapely.set_precision(shapely.union_all(found), 10.0**-_DIGITS))
-
-
-def _bbox(footprint: shapely.Geometry) -> list[float]:
-    parts = [part.bounds for part in shapely.get_parts(footprint)]
-    return _bounds([(west, south, east, north) for west, south, east, north in parts])
-
-
-def _bounds(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """Bounds of bounds; west is larger than east where the way across the antimeridian is shorter."""
-    spans = sorted((west, east if east >= west else east + 360.0) for west, _, east, _ in boxes)
-    first, reach = spans[0][0], spans[0][1]
-    widest, west, east = 0.0, spans[0][0], max(end for _, end in spans)
-    for start, end in spans[1:]:
-        if start - reach > widest:
-            widest, west, east = start - reach, start, reach
-        reach = max(reach, end)
-    if first + 360.0 - reach >= widest:
-        west, east = first, reach
-    south, north = min(one[1] for one in boxes), max(one[3] for one in boxes)
-    east = east - 360.0 if east > 180.0 else east
-    return [round(float(value), _DIGITS) for value in (west, south, east, north)]
 
 
 def write_collection(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,9 +17,15 @@ import pystac
 
 import lstzoom
 from lstzoom.errors import InputError
-from lstzoom.product.fields import COG_TYPE
+from lstzoom.product.fields import (
+    COG_TYPE,
+    file_fields,
+    processing_fields,
+    statistics,
+    temperature_render,
+    used_extensions,
+)
 from lstzoom.product.item import ingest
-from lstzoom.product.pictures import COLOUR_MAP
 from lstzoom.product.rewrite import PRODUCT
 
 if TYPE_CHECKING:
@@ -30,13 +36,6 @@ if TYPE_CHECKING:
 ITEM_FILE: Final = "stac_item.json"
 COLLECTION_FILE: Final = "collection.json"
 COLLECTION: Final = "lstzoom"
-EXTENSIONS: Final[Mapping[str, str]] = {
-    "processing": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
-    "product": "https://stac-extensions.github.io/product/v1.0.0/schema.json",
-    "render": "https://stac-extensions.github.io/render/v2.0.0/schema.json",
-    "file": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-}
-"""Extensions beside those of `lstzoom.product.item`."""
 _LINEAGE: Final = (
     "Land surface temperature of the product named as derived_from, sharpened with its reflectance. The "
     "metadata tell method, settings, checksums, and how well the coarse temperature is conserved."
@@ -72,47 +71,25 @@ def describe(
     software = version.get("software") or {"version": lstzoom.__version__}
     item.properties |= {
         "created": pystac.utils.datetime_to_str(processed),
-        "processing:level": "L3",
         "processing:datetime": pystac.utils.datetime_to_str(processed),
-        "processing:lineage": _LINEAGE,
-        "processing:software": {"lstzoom": str(software["version"])},
+        **processing_fields(_LINEAGE, str(software["version"])),
         "product:type": PRODUCT,
-        "renders": _renders(found, encoding),
+        "renders": temperature_render(*found.kelvin_shown, encoding),
     }
-    item.stac_extensions += list(EXTENSIONS.values())
     if item.assets["lst"].extra_fields["bands"]:
         item.assets["lst"].extra_fields["bands"][0]["statistics"] = _statistics(found)
     _complete(item, Path(written.location))
     content: dict[str, Any] = item.to_dict(include_self_link=False)
+    content["stac_extensions"] = used_extensions(content)
     content["collection"] = COLLECTION
     content["links"] = _links(source)
     return content
 
 
-def _renders(found: Survey, encoding: Encoding) -> dict[str, Any]:
-    """How to show the temperature: stored numbers, which is what tile servers stretch."""
-    low, high = ((one - encoding.offset) / encoding.scale for one in found.kelvin_shown)
-    title = "Temperature, {:.2f} to {:.2f} K".format(*found.kelvin_shown)
-    return {
-        "lst": {
-            "title": title,
-            "assets": ["lst"],
-            "rescale": [[round(low, 4), round(high, 4)]],
-            "colormap_name": COLOUR_MAP,
-            "resampling": "nearest",
-        }
-    }
-
-
 def _statistics(found: Survey) -> dict[str, float]:
     """Of the temperature, in kelvin."""
     kelvin = found.kelvin
-    return {
-        "minimum": round(kelvin.least, 3),
-        "maximum": round(kelvin.most, 3),
-        "mean": round(kelvin.total / max(kelvin.count, 1), 3),
-        "count": kelvin.count,
-    }
+    return statistics(kelvin.least, kelvin.most, kelvin.total / max(kelvin.count, 1), kelvin.count)
 
 
 def _complete(item: pystac.Item, folder: Path) -> None:
@@ -120,9 +97,7 @@ def _complete(item: pystac.Item, folder: Path) -> None:
     for kind, asset in item.assets.items():
         path = Path(asset.href)
         content = path.read_bytes()
-        asset.extra_fields["file:size"] = len(content)
-        # Multihash: 12 is SHA-256, 20 its length.
-        asset.extra_fields["file:checksum"] = f"1220{hashlib.sha256(content).hexdigest()}"
+        asset.extra_fields |= file_fields(len(content), hashlib.sha256(content).hexdigest())
         asset.href = f"./{path.relative_to(folder.resolve()).as_posix()}"
         if asset.media_type == COG_TYPE and kind.endswith("composite"):
             grid = item.assets["lst"].extra_fields

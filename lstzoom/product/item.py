@@ -10,41 +10,32 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pystac
+import shapely
+from shapely.geometry import shape
 
 from lstzoom import raster
 from lstzoom.errors import GridMismatchError
-from lstzoom.kernels.quality import MEANINGS, QA
 from lstzoom.product import masks
 from lstzoom.product import metadata as md
 from lstzoom.product.encoding import DOCUMENTED, Decoded, Variable, decode
-from lstzoom.product.fields import COG_TYPE, crs_fields, json_number, outline
+from lstzoom.product.fields import (
+    COG_TYPE,
+    crs_fields,
+    flag_classes,
+    footprint,
+    json_number,
+    used_extensions,
+)
 
 if TYPE_CHECKING:
     from lstzoom.product.bundle import Bundle, BundleBand
     from lstzoom.raster import RasterSource
 
-EXTENSIONS: Final[Mapping[str, str]] = {
-    "proj": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "raster": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-    "eo": "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
-    "view": "https://stac-extensions.github.io/view/v1.1.0/schema.json",
-    "classification": "https://stac-extensions.github.io/classification/v1.1.0/schema.json",
-}
-"""Extensions by the prefix of their fields."""
 _COLOURS: Final[Mapping[str, str]] = {
     "thick cloud": "FFFFFF",
     "thin cloud": "C8C8C8",
     "cloud shadow": "505050",
     "water": "2E6FB7",
-}
-
-_FLAG_COLOURS: Final[Mapping[QA, str]] = {
-    QA.NODATA: "000000",
-    QA.LOCAL: "1A9850",
-    QA.GLOBAL: "91CF60",
-    QA.INTERPOLATED: "FEE08B",
-    QA.MASKED: "C8C8C8",
-    QA.UNSUPPORTED: "FC8D59",
 }
 
 
@@ -69,18 +60,18 @@ def ingest(bundle: Bundle) -> pystac.Item:
     InputError
         If a file cannot be opened.
     """
-    shape = _footprint(bundle)
+    area, bounds = _footprint(bundle)
     item = pystac.Item(
         id=_id(bundle),
-        geometry=shape,
-        bbox=md.bounds_of(shape),
+        geometry=area,
+        bbox=bounds,
         datetime=bundle.acquired,
         properties=_properties(bundle),
         stac_extensions=[],
     )
     for kind in sorted(bundle.files):
         item.add_asset(kind, _asset(bundle, kind))
-    item.stac_extensions = _used(item)
+    item.stac_extensions = used_extensions(item.to_dict(transform_hrefs=False))
     return item
 
 
@@ -90,21 +81,16 @@ def _id(bundle: Bundle) -> str:
     return bundle.metadata.product_id or f"{bundle.product}_{bundle.acquired:%Y%m%dT%H%M%SZ}"
 
 
-def _footprint(bundle: Bundle) -> dict[str, Any]:
-    """Footprint from the metadata where it is given, else of the temperature's grid."""
-    edge = outline(bundle.lst.source.geobox)
-    grid: dict[str, Any] = {"type": "Polygon", "coordinates": [edge.tolist()]}
-    told = md.footprint(bundle.metadata)
+def _footprint(bundle: Bundle) -> tuple[dict[str, Any], list[float]]:
+    """Footprint from the metadata where it is given, else of the temperature's grid, and its bounds."""
+    grid = footprint(bundle.lst.source.geobox)
+    told = md.ground_of(bundle.metadata)
     if told is None:
         return grid
-    west, south, east, north = md.bounds_of(told)
-    left, bottom, right, top = md.bounds_of(grid)
-    if west > right or east < left or south > top or north < bottom:
+    if not shapely.intersects(shape(told[0]), shape(grid[0])):
         raise GridMismatchError(
-            f"the footprint in metadata.json of {bundle.location!r}, {[west, south, east, north]}, "
-            "lies apart from "
-            f"the temperature, {[left, bottom, right, top]}; metadata and files are of two scenes: "
-            "fetch the bundle again"
+            f"the footprint in metadata.json of {bundle.location!r}, {told[1]}, lies apart from "
+            f"the temperature, {grid[1]}; metadata and files are of two scenes: fetch the bundle again"
         )
     return told
 
@@ -264,12 +250,7 @@ def _quality(sources: tuple[RasterSource, ...]) -> list[dict[str, Any]]:
 
 def _flags(source: RasterSource) -> dict[str, Any]:
     """Describe the flags that lstzoom writes."""
-    classes = [
-        {"value": flag.value, "name": name, "description": name.replace("_", " ").capitalize()}
-        | {"color_hint": _FLAG_COLOURS[flag]}
-        for flag, name in MEANINGS.items()
-    ]
-    return {**_plain("lst_qa", source), "classification:classes": classes}
+    return {**_plain("lst_qa", source), "classification:classes": flag_classes()}
 
 
 def _classes(classes: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -288,13 +269,3 @@ def _grid_fields(source: RasterSource) -> dict[str, Any]:
         "proj:transform": list(affine)[:6],
         "proj:bbox": list(source.geobox.boundingbox.bbox),
     }
-
-
-def _used(item: pystac.Item) -> list[str]:
-    """Extensions of which the item uses a field."""
-    keys = set(item.properties)
-    for asset in item.assets.values():
-        keys |= set(asset.extra_fields)
-        for band in asset.extra_fields.get("bands", []):
-            keys |= set(band)
-    return [url for prefix, url in EXTENSIONS.items() if any(key.startswith(f"{prefix}:") for key in keys)]

@@ -29,6 +29,7 @@ from pydantic import (
 
 from lstzoom.errors import EncodingError, InputError
 from lstzoom.product.encoding import Stored, Variable
+from lstzoom.product.fields import ground
 
 Configuration: TypeAlias = Literal["A", "B", "2024"]
 Edition: TypeAlias = Literal["ZA", "PA", "B"]
@@ -770,10 +771,10 @@ def to_feature(
     properties = _written(metadata, edition, "", lambda path: unknown.setdefault(path, why.get(path, reason)))
     if unknown:
         properties[UNKNOWN_KEY] = unknown
-    shape = footprint(metadata)
-    feature: dict[str, Any] = {"type": "Feature", "geometry": shape, "properties": properties}
-    if shape is not None:
-        feature["bbox"] = bounds_of(shape)
+    area, bounds = ground_of(metadata) or (None, None)
+    feature: dict[str, Any] = {"type": "Feature", "geometry": area, "properties": properties}
+    if bounds is not None:
+        feature["bbox"] = bounds
     return feature
 
 
@@ -809,6 +810,9 @@ def _plain(value: Any, edition: Edition, path: str, tell: Any) -> Any:  # noqa: 
 # What readers ask for
 
 
+_HALF_TURN: Final = 180
+
+
 def footprint(metadata: Metadata) -> dict[str, Any] | None:
     """Footprint as a GeoJSON polygon, wherever a configuration puts it."""
     for place in (metadata.geometric, metadata.sensors):
@@ -818,9 +822,22 @@ def footprint(metadata: Metadata) -> dict[str, Any] | None:
 
 
 def bounds_of(polygon: Mapping[str, Any]) -> list[float]:
-    """West, south, east, north of a polygon."""
+    """West, south, east, north of a polygon; west is larger than east across the antimeridian."""
     lon, lat = zip(*polygon["coordinates"][0], strict=True)
+    if max(lon) - min(lon) > _HALF_TURN:
+        return ground([polygon["coordinates"]])[1]
     return [min(lon), min(lat), max(lon), max(lat)]
+
+
+def ground_of(metadata: Metadata) -> tuple[dict[str, Any], list[float]] | None:
+    """Footprint and its bounds; cut at the antimeridian, which the metadata's own polygon cannot be."""
+    told = footprint(metadata)
+    if told is None:
+        return None
+    lon = [point[0] for point in told["coordinates"][0]]
+    if max(lon) - min(lon) > _HALF_TURN:
+        return ground([told["coordinates"]])
+    return told, bounds_of(told)
 
 
 def acquired(metadata: Metadata) -> datetime | None:

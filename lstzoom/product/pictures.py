@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 THUMBNAIL: Final = 512
 """Longest side of a thumbnail, pixels."""
-COLOUR_MAP: Final = "inferno"
 _NEUTRAL: Final = 184  # grey that is in neither kind of picture
 # Most ground is dark, and a few roofs are bright.
 _GAMMA: Final = 0.7

@@ -25,6 +25,7 @@ from lstzoom.product import masks, pictures
 from lstzoom.product.bundle import Bundle, open_bundle
 from lstzoom.product.containers import Container, open_container, sha256_of
 from lstzoom.product.description import COLLECTION_FILE, ITEM_FILE, collect, describe
+from lstzoom.product.fields import COLOUR_MAP
 from lstzoom.product.naming import BundleName, LongName, ShortName, geohash
 from lstzoom.product.outputs import Outputs, values_of
 from lstzoom.product.provenance import Extras, checksums, sharpening_block
@@ -335,7 +336,7 @@ class _Job:
 
     def _pictures(self, folder: Path, found: Survey, rgb: xr.DataArray | None) -> dict[str, str]:
         shown = found.kelvin_shown
-        tags = {"COLOUR_MAP": pictures.COLOUR_MAP, "LOWEST_KELVIN": f"{shown.low:g}",
+        tags = {"COLOUR_MAP": COLOUR_MAP, "LOWEST_KELVIN": f"{shown.low:g}",
                 "HIGHEST_KELVIN": f"{shown.high:g}"}  # fmt: skip
         strips = ((r, pictures.temperature_colours(v, shown)) for r, v in self._strips(self.outputs.lst))
         pictures.write_composite(self._at(folder, "lst_composite"), self.outputs.grid, strips, tags)

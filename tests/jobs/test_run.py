@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lstzoom.jobs.run import run_job
 from lstzoom.jobs.state import Options
 from lstzoom.sources.job import Job, parse_job, read_job
 from tests.jobs.region import add_date, fields, leftovers, make_region, pixels, write_fields
+from tests.stac_rules import mistakes
 
 pytestmark = pytest.mark.cluster
 
@@ -219,9 +221,20 @@ def test_items_and_collection_are_valid_stac_and_lead_to_the_files(done: Path) -
         validator.validate(json.loads(Path(item.self_href).read_text()))
         for asset in item.assets.values():
             assert Path(asset.get_absolute_href() or "").exists()
+        assert mistakes(json.loads(Path(item.self_href).read_text())) == []
     with rasterio.open(items[0].assets["lst"].get_absolute_href()) as file:
         assert list(file.shape) == items[0].properties["proj:shape"]
         assert list(file.transform)[:6] == items[0].properties["proj:transform"]
+        kelvin = file.read(1, masked=True) * file.scales[0]
+    lst = items[0].assets["lst"]
+    assert (
+        lst.extra_fields["file:checksum"][4:]
+        == hashlib.sha256(Path(lst.get_absolute_href() or "").read_bytes()).hexdigest()
+    )
+    told = lst.extra_fields["bands"][0]["statistics"]
+    assert told["count"] == kelvin.count()
+    for name, value in (("minimum", kelvin.min()), ("maximum", kelvin.max()), ("mean", kelvin.mean())):
+        assert told[name] == pytest.approx(value, abs=0.0056)
 
 
 def test_the_command_line_plans_tells_and_ends_with_codes(

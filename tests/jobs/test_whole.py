@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from lstzoom.jobs.run import run_job
 from lstzoom.jobs.status import status_of
 from lstzoom.sources.job import Job, read_job
 from tests.jobs.region import leftovers, make_region, pixels, write_fields
+from tests.stac_rules import mistakes
 
 SCENE = "scene_20230601T100000"
 LAYERS = ("lst", "lst_uncertainty", "qa")
@@ -78,6 +80,14 @@ def test_a_scene_has_one_cog_for_each_layer_and_one_item(one: Path, done: Path) 
             assert list(file.shape) == item["properties"]["proj:shape"]
             assert file.units == (("1",) if layer == "qa" else ("K",))
         assert np.allclose(values, whole[layer].values, atol=1e-4)
+        told = item["assets"][layer]
+        assert told["file:checksum"] == f"1220{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        assert told["file:size"] == path.stat().st_size
+    assert mistakes(item) == []
+    ends = item["assets"]["lst"]["bands"][0]["statistics"]
+    assert item["properties"]["renders"]["lst"]["rescale"] == [
+        [pytest.approx(100 * ends["minimum"]), pytest.approx(100 * ends["maximum"])]
+    ]
     links = [link["href"] for link in json.loads((done / "collection.json").read_text())["links"]]
     assert [link for link in links if "items" in link] == [f"./items/{SCENE}/scene.json"]
     assert leftovers(done) == []

@@ -17,7 +17,7 @@ from referencing import Registry, Resource
 from lstzoom import stac
 from lstzoom.errors import GridMismatchError
 from lstzoom.product import MaskRules, ingest, open_bundle
-from lstzoom.product.item import EXTENSIONS
+from lstzoom.product.fields import EXTENSIONS
 from lstzoom.product.simulated import BundlePlan, write_bundle
 from lstzoom.simulate import Scene, simulate_scene
 
