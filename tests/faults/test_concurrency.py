@@ -73,6 +73,7 @@ def test_a_part_of_a_tile_that_is_written_again(tmp_path: Path) -> None:
     block = {name: one[window].copy() for name, one in layers(0, SPEC.geobox).items()}
     cube.write_region(url, 0, window, block)
     # Of two chunks, and of values.
+    assert SPEC.chunk is not None
     part = slice(SPEC.chunk - 4, SPEC.chunk + 4), slice(SPEC.shard - 8, SPEC.shard)
     with cube.open_cube(url, chunks=None) as dataset:
         before = dataset.lst[(0, *part)].values
