@@ -24,8 +24,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lstzoom.errors import ConfigError, GridMismatchError
+from lstzoom.globe import parts_within_180
 from lstzoom.grid import describe_grid
-from lstzoom.sources.area import Area, as_area, parts_within_180
+from lstzoom.sources.area import Area, as_area
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

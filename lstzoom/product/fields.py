@@ -10,8 +10,8 @@ import numpy as np
 import shapely
 
 import lstzoom
+from lstzoom.globe import parts_within_180, to_geojson
 from lstzoom.kernels.quality import MEANINGS, QA
-from lstzoom.sources.area import parts_within_180, to_geojson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,10 +19,11 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from shapely.geometry import box, mapping, shape
+from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from lstzoom.errors import InputError, import_extra
+from lstzoom.globe import parts_within_180
 from lstzoom.sources.redaction import redact
 
 Area: TypeAlias = Sequence[float] | Mapping[str, Any] | BaseGeometry | str | Path
@@ -160,22 +161,6 @@ def _from_vector(path: Path) -> BaseGeometry:
     if crs == CRS("EPSG:4326"):
         return found
     return _moved(shapely.segmentize(found, max(found.length / 400, 1e-9)), crs, CRS("EPSG:4326"))
-
-
-def to_geojson(area: BaseGeometry) -> dict[str, Any]:
-    """GeoJSON of an area, for a search."""
-    found: dict[str, Any] = json.loads(json.dumps(mapping(area)))
-    return found
-
-
-def parts_within_180(area: BaseGeometry) -> list[BaseGeometry]:
-    """Split an area at the antimeridian, every part within -180 to 180."""
-    parts = []
-    for shift in (-360, 0, 360):
-        part = area & box(-180 + shift, -90, 180 + shift, 90)
-        if not part.is_empty and part.area > 0:
-            parts.append(shapely.transform(part, lambda xy, s=shift: xy - [s, 0]))
-    return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 
 from lstzoom.errors import InputError, LstzoomError
-from lstzoom.sources.area import parts_within_180, to_geojson
+from lstzoom.globe import parts_within_180, to_geojson
 from lstzoom.sources.catalog import Service
 from lstzoom.sources.redaction import redact
 from lstzoom.sources.repeating import repeating
