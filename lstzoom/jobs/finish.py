@@ -10,6 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import lstzoom
+from lstzoom.errors import JobError
 from lstzoom.jobs import layout
 from lstzoom.jobs.items import Described, File, make_collection, make_item
 from lstzoom.jobs.ledger import MODEL, sum_up
@@ -33,8 +34,15 @@ def close_scene(run: Run, scene: Scene) -> None:
         return
     entries = run.entries.pop(scene.key, {})
     entries |= run.ledger.entries(scene.key, [name for name in names if name not in entries])
-    if len(entries) < len(names):
-        # Somebody removed entries meanwhile: the next run makes these tiles again.
+    model = _model(run, scene).get("sha256")
+    bad = [name for name in names if name not in entries or (model and entries[name]["model"] != model)]
+    # Removed by somebody, or written late by a worker of a run that is over: to be made again.
+    why = JobError("its entry in the ledger is gone, or is of another model; run again")
+    for name in bad:
+        run.ledger.drop(scene.key, name)
+        run.ready[scene.key].discard(name)
+        run.fail(scene.key, name, why, 1)
+    if bad:
         return
     record = {
         "scene": scene.key, "lst_item": scene.item, "vnir_items": list(scene.vnir),

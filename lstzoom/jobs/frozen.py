@@ -114,10 +114,20 @@ def _extended(store: Store, plan: Plan, old: Mapping[str, Any], new: Mapping[str
         if key in complete or old[key] == new[key]:
             continue
         logger.warning("the inputs of %s changed before it was complete: it is made anew", key)
-        ledger.forget(key)
-        # A retry that is interrupted has to know of it, too.
-        ledger.fail(key, MODEL, JobError("its inputs changed before it was complete; it is made anew"), 0)
+        _remake(ledger, key, "its inputs changed before it was complete; it is made anew")
         model = plan.scene(key).model
-        if not any(scene.key in complete for scene in plan.models[model]):
-            ledger.forget_model(model)
+        sharing = plan.models[model]
+        if any(scene.key in complete for scene in sharing):
+            continue
+        ledger.forget_model(model)
+        # Tiles that are there are of the model that is forgotten, and those to come would be of another.
+        for other in sharing:
+            if other.key != key and ledger.done(other.key):
+                _remake(ledger, other.key, f"the inputs of {key}, of the same model, changed; made anew")
     return {**new, **{key: one for key, one in old.items() if key in complete or key not in new}}
+
+
+def _remake(ledger: Ledger, scene: str, why: str) -> None:
+    ledger.forget(scene)
+    # A retry that is interrupted has to know of it, too.
+    ledger.fail(scene, MODEL, JobError(why), 0)

@@ -94,6 +94,10 @@ class Ledger:
         """Note that it was done after all."""
         self.store.remove(layout.failure(scene, what))
 
+    def drop(self, scene: str, name: str) -> None:
+        """Forget a tile, so that it is made anew."""
+        self.store.remove(layout.entry(scene, name))
+
     def forget(self, scene: str) -> None:
         """Forget all of a scene, so that it is made anew."""
         self.store.remove_all(layout.ledger(scene))

@@ -126,10 +126,10 @@ def _work(run: Run) -> str:
     run.log.add(
         "begin", run=run.id, scenes=len(run.plan.scenes), tiles=run.plan.tile_count, before=run.before
     )
-    todo = [scene for scene in run.unfinished if any(True for _ in run.pending(scene))]
     for scene in run.unfinished:
         # All tiles but no record: the run before was killed just then.
         close_scene(run, scene)
+    todo = [scene for scene in run.unfinished if any(True for _ in run.pending(scene))]
     finisher = run.options.finisher
     # First, because it refuses what cannot be made.
     due = finisher is not None and finisher.is_due(run)

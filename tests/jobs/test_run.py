@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,43 @@ def test_files_that_changed_are_noticed(tmp_path: Path) -> None:
         run_job(job)
     assert run_job(job, Options(into=str(tmp_path / "other")))["state"] == "done"
     assert pixels(tmp_path / "other") == pixels(tmp_path / "out")
+
+
+def test_inputs_that_change_change_the_scenes_of_the_same_model(tmp_path: Path) -> None:
+    """Of a scene that is half done, the tiles that are there are of the model that there was."""
+    folder = make_region(tmp_path / "region", 2, (240, 195))
+    out = tmp_path / "out"
+    job = _job(folder, out, cluster={"workers": 1}, model={"scope": "region"})
+    run_job(job)
+    shutil.rmtree(out / "finished")
+    for day in (1, 2):
+        key = f"scene_2023060{day}T100000"
+        (out / "scenes" / f"{key}.json").unlink()
+        (out / "ledger" / key / "r000c000.json").unlink()
+    with rasterio.open(
+        folder / "files" / "scene_20230601T100000_lst.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES"
+    ) as file:
+        file.write(file.read()[:, ::-1, ::-1])
+    assert run_job(job, Options(since_last=True))["state"] == "done"
+    models = {json.loads(path.read_text())["model"] for path in (out / "ledger").glob("*/*.json")}
+    assert len(models) == 1
+    run_job(job, Options(into=str(tmp_path / "anew")))
+    assert pixels(out) == pixels(tmp_path / "anew")
+
+
+def test_an_entry_of_another_model_is_no_tile_of_the_scene(tmp_path: Path) -> None:
+    folder = make_region(tmp_path / "region", 1, (240, 195))
+    out = tmp_path / "out"
+    job = _job(folder, out, cluster={"workers": 1})
+    run_job(job)
+    before = pixels(out)
+    shutil.rmtree(out / "finished")
+    (out / "scenes" / "scene_20230601T100000.json").unlink()
+    path = out / "ledger" / "scene_20230601T100000" / "r000c000.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": "another"}))
+    summary = run_job(job)
+    assert (summary["state"], summary["tiles"]["done"]) == ("done", 1)
+    assert pixels(out) == before
 
 
 def test_what_is_new_is_added(region: Path, done: Path, tmp_path: Path) -> None:
