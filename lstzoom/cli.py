@@ -6,6 +6,7 @@ stderr.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import hashlib
 import json
@@ -833,4 +834,6 @@ def main() -> None:
     # Importing makes a hundred thousand objects that stay; looking through them again and again for garbage
     # takes a twentieth of a short run.
     gc.set_threshold(_GARBAGE_AFTER)
+    # So does looking through them a last time when Python ends, which is the last thing that it does.
+    atexit.register(gc.freeze)
     app()
