@@ -69,7 +69,7 @@ def ground(polygons: Iterable[Sequence[Sequence[Sequence[float]]]]) -> tuple[dic
     found = []
     for outer, *holes in polygons:
         rings = [np.array([point[:2] for point in ring], np.float64) for ring in (outer, *holes)]
-        if np.ptp(rings[0][:, 0]) > 180:
+        if crosses(outer):
             for ring in rings:
                 ring[ring[:, 0] < 0, 0] += 360
         found += parts_within_180(shapely.make_valid(shapely.Polygon(rings[0], rings[1:])))
@@ -77,10 +77,22 @@ def ground(polygons: Iterable[Sequence[Sequence[Sequence[float]]]]) -> tuple[dic
     return to_geojson(area), joined_bounds([part.bounds for part in shapely.get_parts(area)])
 
 
+def crosses(ring: Sequence[Sequence[float]]) -> bool:
+    """Tell whether a ring goes the shorter way across the antimeridian.
+
+    One around the globe or a pole is none: read the other way it would enclose nothing.
+    """
+    points = np.array([point[:2] for point in ring], np.float64)
+    if np.ptp(points[:, 0]) <= 180:
+        return False
+    points[points[:, 0] < 0, 0] += 360
+    return float(shapely.make_valid(shapely.Polygon(points)).area) > 0
+
+
 def footprint(grid: GeoBox) -> tuple[dict[str, Any], list[float]]:
     """Footprint of a grid and its bounds, west larger than east where it crosses the antimeridian."""
     edge = outline(grid)
-    if np.ptp(edge[:, 0]) > 180:
+    if crosses(edge.tolist()):
         return ground([[edge.tolist()]])
     return {"type": "Polygon", "coordinates": [edge.tolist()]}, [*edge.min(0).tolist(), *edge.max(0).tolist()]
 

@@ -60,7 +60,7 @@ def ingest(bundle: Bundle) -> pystac.Item:
     InputError
         If a file cannot be opened.
     """
-    area, bounds = _footprint(bundle)
+    area, bounds = footprint_of(bundle)
     item = pystac.Item(
         id=_id(bundle),
         geometry=area,
@@ -81,13 +81,13 @@ def _id(bundle: Bundle) -> str:
     return bundle.metadata.product_id or f"{bundle.product}_{bundle.acquired:%Y%m%dT%H%M%SZ}"
 
 
-def _footprint(bundle: Bundle) -> tuple[dict[str, Any], list[float]]:
+def footprint_of(bundle: Bundle) -> tuple[dict[str, Any], list[float]]:
     """Footprint from the metadata where it is given, else of the temperature's grid, and its bounds."""
     grid = footprint(bundle.lst.source.geobox)
     told = md.ground_of(bundle.metadata)
     if told is None:
         return grid
-    if not shapely.intersects(shape(told[0]), shape(grid[0])):
+    if not shapely.intersects(shapely.make_valid(shape(told[0])), shape(grid[0])):
         raise GridMismatchError(
             f"the footprint in metadata.json of {bundle.location!r}, {told[1]}, lies apart from "
             f"the temperature, {grid[1]}; metadata and files are of two scenes: fetch the bundle again"

@@ -29,7 +29,7 @@ from pydantic import (
 
 from lstzoom.errors import EncodingError, InputError
 from lstzoom.product.encoding import Stored, Variable
-from lstzoom.product.fields import ground
+from lstzoom.product.fields import crosses, ground
 
 Configuration: TypeAlias = Literal["A", "B", "2024"]
 Edition: TypeAlias = Literal["ZA", "PA", "B"]
@@ -810,9 +810,6 @@ def _plain(value: Any, edition: Edition, path: str, tell: Any) -> Any:  # noqa: 
 # What readers ask for
 
 
-_HALF_TURN: Final = 180
-
-
 def footprint(metadata: Metadata) -> dict[str, Any] | None:
     """Footprint as a GeoJSON polygon, wherever a configuration puts it."""
     for place in (metadata.geometric, metadata.sensors):
@@ -824,7 +821,7 @@ def footprint(metadata: Metadata) -> dict[str, Any] | None:
 def bounds_of(polygon: Mapping[str, Any]) -> list[float]:
     """West, south, east, north of a polygon; west is larger than east across the antimeridian."""
     lon, lat = zip(*polygon["coordinates"][0], strict=True)
-    if max(lon) - min(lon) > _HALF_TURN:
+    if crosses(polygon["coordinates"][0]):
         return ground([polygon["coordinates"]])[1]
     return [min(lon), min(lat), max(lon), max(lat)]
 
@@ -834,8 +831,7 @@ def ground_of(metadata: Metadata) -> tuple[dict[str, Any], list[float]] | None:
     told = footprint(metadata)
     if told is None:
         return None
-    lon = [point[0] for point in told["coordinates"][0]]
-    if max(lon) - min(lon) > _HALF_TURN:
+    if crosses(told["coordinates"][0]):
         return ground([told["coordinates"]])
     return told, bounds_of(told)
 

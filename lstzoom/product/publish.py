@@ -26,6 +26,7 @@ from lstzoom.product.bundle import Bundle, open_bundle
 from lstzoom.product.containers import Container, open_container, sha256_of
 from lstzoom.product.description import COLLECTION_FILE, ITEM_FILE, collect, describe
 from lstzoom.product.fields import COLOUR_MAP
+from lstzoom.product.item import footprint_of
 from lstzoom.product.naming import BundleName, LongName, ShortName, geohash
 from lstzoom.product.outputs import Outputs, values_of
 from lstzoom.product.provenance import Extras, checksums, sharpening_block
@@ -125,6 +126,8 @@ def publish(
         location, storage_options
     )  # fmt: skip
     pair = _require_same_scene(source, container, outputs)
+    # Told of the input, not of the draft.
+    footprint_of(source)
     name = _name(source, outputs, what)
     target = Path(root) / name.folder
     _require_free(target, overwrite=what.overwrite)

@@ -57,6 +57,10 @@ class Rewrite:
     files: Mapping[str, str]
 
 
+# The documentation gives one unit for each, so that it is known where a file leaves it out.
+_UNITS: Final[Mapping[str, str]] = {"AOT": "1", "TCWV": "g/cm²"}
+
+
 def rewritten(bundle: Bundle, what: Rewrite, sharpening: Mapping[str, Any]) -> dict[str, Any]:
     """Write the metadata of a product.
 
@@ -231,10 +235,13 @@ def _vnir(bundle: Bundle, before: md.Products, what: Rewrite) -> md.Vnir | None:
         "unit": source.units or sr.unit,
     }  # fmt: skip
     found: dict[str, Any] = {"SR": sr.model_copy(update=stored)}
-    if vnir.TCWV is not None and "tcwv" in what.files:
-        found["TCWV"] = vnir.TCWV.model_copy(update={"file_id": what.files["tcwv"]})
-    if vnir.AOT is not None and "aot" in what.files:
-        found["AOT"] = vnir.AOT.model_copy(update={"file_id": what.files["aot"]})
+    for name, block in (("TCWV", vnir.TCWV), ("AOT", vnir.AOT)):
+        if block is None:
+            continue
+        update: dict[str, Any] = {"unit": _unit(name, block.median, block.unit)}
+        if name.lower() in what.files:
+            update["file_id"] = what.files[name.lower()]
+        found[name] = block.model_copy(update=update)
     return vnir.model_copy(update=found)
 
 
@@ -248,7 +255,17 @@ def _tir(before: md.Products, what: Rewrite) -> md.Tir:
         nodata=_whole(encoding.nodata),
         format="COG",
     )
-    return (before.TIR or md.Tir()).model_copy(update={"ST": stored})
+    tir = before.TIR or md.Tir()
+    units = {
+        "AOT_unit": _unit("AOT", tir.AOT_median, tir.AOT_unit),
+        "TCWV_unit": _unit("TCWV", tir.TCWV_median, tir.TCWV_unit),
+    }
+    return tir.model_copy(update={"ST": stored, **units})
+
+
+def _unit(name: str, median: float | None, told: str | None) -> str | None:
+    """Return the unit of what has a value; where the input leaves it out, the documented one."""
+    return told if told is not None or median is None else _UNITS[name]
 
 
 def _whole(nodata: float | None) -> int | None:

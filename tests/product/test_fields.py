@@ -69,3 +69,20 @@ def test_items_lead_to_what_they_were_made_of_without_signatures() -> None:
     assert [(one["title"], one["href"]) for one in links] == [("a", "https://host/a.json")]
     assert item["geometry"]["type"] == "MultiPolygon"
     assert item["bbox"][0] > item["bbox"][2]
+
+
+@pytest.mark.parametrize(
+    "ring",
+    [
+        [[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]],
+        [[-135, 80], [-45, 80], [45, 80], [135, 80], [-135, 80]],
+        [[179.9, 0], [-179.9, 0], [179.9, 0], [179.9, 0]],
+    ],
+)
+def test_a_told_footprint_around_the_globe_or_without_area_stays_as_it_is(ring: list[list[float]]) -> None:
+    told: dict[str, Any] = {"geometric": {"geometry": {"type": "Polygon", "coordinates": [ring]}}}
+    metadata, _ = md.read_metadata(json.dumps(told).encode(), "metadata.json")
+    feature = md.to_feature(metadata, "ZA")
+    assert feature["geometry"] == {"type": "Polygon", "coordinates": [ring]}
+    lon, lat = zip(*ring, strict=True)
+    assert feature["bbox"] == [min(lon), min(lat), max(lon), max(lat)]

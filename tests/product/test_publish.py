@@ -230,6 +230,11 @@ def test_metadata_is_that_of_the_input_where_it_stays_true(product: Path, short:
     assert told["platform"] == "SBA01"
     assert told["thick_cloud_percentage"] == before.thick_cloud_percentage
     assert told["products"]["VNIR"]["SR"]["SR_offset"] == -0.1
+    # The input of configuration A has values without units.
+    gas = before.products and before.products.TIR
+    assert gas
+    assert gas.TCWV_unit is None
+    assert (told["products"]["TIR"]["TCWV_unit"], told["products"]["TIR"]["AOT_unit"]) == ("g/cm²", "1")
     assert told["link"] is None
     assert "publisher" in told[md.UNKNOWN_KEY]["link"]
     assert "aoi_cloud_cover" not in told
@@ -239,6 +244,22 @@ def test_metadata_is_that_of_the_input_where_it_stays_true(product: Path, short:
     assert old["sensors"]["solar_angles"] == {"azimuth_mean": 142.0, "zenith_mean": 31.5}
     assert old["products"]["TIR"]["ST"]["ST_type"] == "float32"
     assert old["products"]["VNIR"]["SR"]["topographic_correction"] in (0, 1)
+
+
+def test_metadata_of_another_place_are_told_by_the_name_of_the_input(
+    bundle: Path, run: Path, tmp_path: Path
+) -> None:
+    shutil.unpack_archive(bundle, tmp_path)
+    path = next(tmp_path.rglob("*METADATA*"))
+    folder = path.parent
+    told = json.loads(path.read_text())
+    ring = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
+    told["properties"]["geometric"]["geometry"]["coordinates"] = [ring]
+    path.write_text(json.dumps(told))
+    with pytest.raises(GridMismatchError, match="lies apart") as caught:
+        publish(folder, open_outputs(run / "lst.tif"), tmp_path / "out")
+    assert repr(str(folder)) in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_configuration_b_becomes_a(scene: Scene, run: Path, tmp_path: Path) -> None:
