@@ -8,7 +8,7 @@ the scenes that were in the cube when it was finished last.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from lstzoom.cube import build_pyramid, finalise
@@ -30,6 +30,15 @@ def unfinished_cubes(run: Run) -> dict[str, list[Scene]]:
         if new:
             found[key] = new
     return found
+
+
+def reopen_cubes(run: Run) -> None:
+    """Take scenes that are not complete from the marks: their figures go with the first tile written."""
+    again = {scene.key for scene in run.unfinished}
+    for key in run.plan.cubes if run.plan.job.outputs.zarr else ():
+        finished = _finished(run, key)
+        if finished & again:
+            _mark(run, key, finished - again)
 
 
 def finish_cubes(run: Run, client: Any) -> None:  # noqa: ANN401  (distributed is untyped)
@@ -64,9 +73,13 @@ def _finish(run: Run, key: str, scenes: Sequence[Scene], client: Any) -> None:  
         else:
             run.say("no coarser levels: shards have an odd side (grid.tile); an even one has them")
         finalise(url, apply=apply)
-    names = sorted(_finished(run, key) | {scene.key for scene in scenes})
-    run.store.write(layout.finished(key), as_json({"scenes": names}, indent=1))
+    names = _finished(run, key) | {scene.key for scene in scenes}
+    _mark(run, key, names)
     run.log.add("cube", cube=key, scenes=len(names))
+
+
+def _mark(run: Run, key: str, scenes: Collection[str]) -> None:
+    run.store.write(layout.finished(key), as_json({"scenes": sorted(scenes)}, indent=1))
 
 
 def _finished(run: Run, key: str) -> set[str]:

@@ -13,7 +13,7 @@ from lstzoom.cube import CubeSpec, create
 from lstzoom.encoding import ENCODINGS
 from lstzoom.errors import ClusterError, JobError, LstzoomError, StoreError
 from lstzoom.jobs import layout
-from lstzoom.jobs.cubes import finish_cubes, unfinished_cubes
+from lstzoom.jobs.cubes import finish_cubes, reopen_cubes, unfinished_cubes
 from lstzoom.jobs.finish import close_scene, summarise, write_collection
 from lstzoom.jobs.frozen import freeze
 from lstzoom.jobs.lease import leased
@@ -129,6 +129,7 @@ def _work(run: Run) -> str:
     for scene in run.unfinished:
         # All tiles but no record: the run before was killed just then.
         close_scene(run, scene)
+    reopen_cubes(run)
     todo = [scene for scene in run.unfinished if any(True for _ in run.pending(scene))]
     finisher = run.options.finisher
     # First, because it refuses what cannot be made.
