@@ -351,8 +351,8 @@ def _require_sound(forest: Forest, name: str, features: int) -> None:
     shapes = {getattr(forest, field.name).shape for field in fields(Forest)}
     if len(shapes) > 1:
         raise InputError(f"the arrays of the trees {name} have different shapes: {sorted(shapes)}")
-    if forest.feature.min() < 0 or forest.feature.max() >= min(features, MOST_COLUMNS):
-        most = min(features, MOST_COLUMNS)
+    most = min(features, MOST_COLUMNS)
+    if forest.feature.min() < 0 or forest.feature.max() >= most:
         raise InputError(f"the trees {name} ask for features outside of 0 to {most - 1}")
     if not (np.isfinite(forest.threshold).all() and np.isfinite(forest.value).all()):
         raise InputError(f"the trees {name} hold numbers that are not finite")

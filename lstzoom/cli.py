@@ -175,7 +175,6 @@ def _session(*, quiet: bool = False, verbose: bool = False, debug: bool = False)
     from lstzoom.machine import GDAL_CACHE_MB, keep_memory
 
     keep_memory()
-
     for name, value in {"GDAL_CACHEMAX": GDAL_CACHE_MB, **_GDAL_HTTP}.items():
         os.environ.setdefault(name, value)
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
@@ -329,7 +328,6 @@ class _Files:
     def bands(self) -> tuple[str, ...]:
         return self.reflectance.names
 
-    @property
     def lst_sha256(self) -> str | None:
         """Of a file on a local disk; others would be fetched twice."""
         path = Path(self.lst)
@@ -636,8 +634,9 @@ def sharpen(
             conservation_box=conservation_box,
         )
         tags = _tags(inputs.lst, inputs.vnir, inputs.bands, grids, config)
-        if inputs.lst_sha256 is not None:
-            tags["LSTZOOM_LST_SHA256"] = inputs.lst_sha256
+        digest = inputs.lst_sha256()
+        if digest is not None:
+            tags["LSTZOOM_LST_SHA256"] = digest
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
         others = [one for one in (mask, lst_uncertainty, model) if one]
         _require_other_than_inputs(targets, [*inputs.paths, *others])

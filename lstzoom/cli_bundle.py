@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom.cli_help import AsJson, Debug, Quiet, Verbose, epilog
+from lstzoom.cli_help import AsJson, Debug, Quiet, Session, Verbose, epilog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from lstzoom.grid import GridPair
     from lstzoom.inputs import SceneArrays
     from lstzoom.product.bundle import Bundle
-
-Session = Callable[..., AbstractContextManager[None]]
-"""What all commands run in: logging, and errors as messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +32,6 @@ class BundleInputs:
         """Temperature, for tags."""
         return self.bundle.lst.source.path
 
-    @property
     def lst_sha256(self) -> str | None:
         """Hash of the file of the temperature, for tags; None if it is too large to be read whole."""
         from lstzoom.errors import InputError

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
 
-from lstzoom.cli_help import AsJson, Debug, Quiet, Verbose, epilog
-
-Session = Callable[..., AbstractContextManager[None]]
-"""What all commands run in: logging, and errors as messages."""
+from lstzoom.cli_help import AsJson, Debug, Quiet, Session, Verbose, epilog
 
 
 def register(app: typer.Typer, session: Session) -> None:

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom.cli_help import Debug, Overwrite, Quiet, Verbose, epilog
+from lstzoom.cli_help import Debug, Overwrite, Quiet, Session, Verbose, epilog
 
 if TYPE_CHECKING:
     from lstzoom.train import SceneModel
-
-Session = Callable[..., Any]
-"""What all commands run in: logging, and errors as messages."""
 
 Open = Callable[..., Any]
 """Opens what was given as the inputs of a scene, as `lstzoom sharpen` does."""

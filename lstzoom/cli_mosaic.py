@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom.cli_help import JOB_EXIT_CODES, Debug, Quiet, Verbose, epilog
+from lstzoom.cli_help import JOB_EXIT_CODES, Debug, Quiet, Session, Verbose, epilog
 from lstzoom.errors import ClusterError, ConfigError, JobError, LstzoomError, StoreBusyError, StoreError
 from lstzoom.wording import counted
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from lstzoom.mosaics.make import Mosaic
     from lstzoom.mosaics.plan import MosaicPlan
     from lstzoom.sources.job import Job
-
-Session = Callable[..., Any]
-"""What all commands run in: logging, and errors as messages."""
 
 
 _CODES: dict[type[LstzoomError], int] = {StoreBusyError: 5, JobError: 4, ClusterError: 6, StoreError: 6}

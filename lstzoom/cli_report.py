@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstzoom.cli_help import AsJson, Debug, Overwrite, Quiet, Verbose, epilog
+from lstzoom.cli_help import AsJson, Debug, Overwrite, Quiet, Session, Verbose, epilog
 
 if TYPE_CHECKING:
     from lstzoom.jobs.store import Store
     from lstzoom.report import ReportScene
-
-Session = Callable[..., AbstractContextManager[None]]
-"""What all commands run in: logging, and errors as messages."""
 
 _EXAMPLES = epilog(
     "lstzoom report lst_10m.tif --lst lst_30m.tif --vnir vnir.tif -o report.html",

@@ -82,11 +82,6 @@ def write_scene_item(run: Run, scene: Scene, record: Mapping[str, Any], cogs: Ma
     run.store.write(layout.item(scene.key, "scene"), as_json(item))
 
 
-def figures(record: Mapping[str, Any]) -> dict[str, float]:
-    """Take from a record what it says of the quality of values."""
-    return {name: value for name, value in record.items() if name.startswith("lstzoom_")}
-
-
 def scene_tags(run: Run, scene: Scene) -> dict[str, str]:
     """Return the tags that all COGs of a scene have."""
     return {

@@ -123,10 +123,10 @@ def make_item(
     found = _statistics(told or {})
     assets = {layer: _cog(layer, file, described.encoding) | place for layer, file in cogs.items()}
     properties = {
-        "datetime": described.when.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "datetime": _spelled(described.when),
         "gsd": abs(grid.affine.a), **place, **processing_fields(_LINEAGE), "product:type": "LSTzoom",
         **described.properties,
-        **{key.replace("_", ":", 1): one for key, one in (told or {}).items() if key.startswith("lstzoom_")},
+        **{name.replace("_", ":", 1): one for name, one in figures(told or {}).items()},
     }  # fmt: skip
     if found is not None and "lst" in assets:
         assets["lst"]["bands"][0]["statistics"] = found
@@ -155,6 +155,15 @@ def make_item(
         "assets": assets,
     }  # fmt: skip
     return item | {"stac_extensions": used_extensions(item)}
+
+
+def figures(told: Mapping[str, Any]) -> dict[str, float]:
+    """Take from a record what it says of the quality of values."""
+    return {name: value for name, value in told.items() if name.startswith("lstzoom_")}
+
+
+def _spelled(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _statistics(told: Mapping[str, Any]) -> dict[str, float] | None:
@@ -204,7 +213,7 @@ def make_collection(
         STAC 1.1 collection.
     """
     bounds = joined_bounds([footprint(grid)[1] for _, grid in scenes])
-    times = [when.astimezone(UTC).isoformat().replace("+00:00", "Z") for when, _ in scenes]
+    times = [_spelled(when) for when, _ in scenes]
     return {
         "type": "Collection", "stac_version": "1.1.0", "id": name,
         "description": "Land surface temperature sharpened with reflectance.",

@@ -13,8 +13,9 @@ from odc.geo.geobox import GeoBox
 
 from lstzoom.errors import StoreError
 from lstzoom.grid import GridPair
+from lstzoom.halo import blocks
 from lstzoom.jobs import layout
-from lstzoom.jobs.plan import Plan, tile_name
+from lstzoom.jobs.plan import Plan, count_tiles, tile_name
 from lstzoom.jobs.store import Store
 
 
@@ -49,17 +50,14 @@ class Place:
     def tiles(self) -> Iterator[tuple[str, GeoBox]]:
         """Names of all tiles with their part of the fine grid, row by row."""
         rows, columns = self.grids.coarse.shape
-        for top in range(0, rows, self.tile):
-            for left in range(0, columns, self.tile):
-                part = slice(top, min(top + self.tile, rows)), slice(left, min(left + self.tile, columns))
-                name = tile_name(top // self.tile, left // self.tile)
-                yield name, self.grids.fine[self.grids.fine_window(part)]
+        for block in blocks((rows, columns), self.tile, 0):
+            name = tile_name(block.rows.start // self.tile, block.columns.start // self.tile)
+            yield name, self.grids.fine[self.grids.fine_window((block.rows, block.columns))]
 
     @property
     def tile_count(self) -> int:
         """Number of tiles."""
-        rows, columns = self.grids.coarse.shape
-        return -(-rows // self.tile) * -(-columns // self.tile)
+        return count_tiles(self.grids.coarse, self.tile)
 
 
 def describe_places(plan: Plan, store: Store) -> dict[str, Any]:

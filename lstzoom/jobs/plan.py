@@ -63,6 +63,12 @@ def tile_name(row: int, column: int) -> str:
     return f"r{row:03d}c{column:03d}"
 
 
+def count_tiles(coarse: GeoBox, side: int) -> int:
+    """Count the tiles of a coarse grid, of so many coarse pixels along a side."""
+    rows, columns = coarse.shape
+    return -(-rows // side) * -(-columns // side)
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """What was found and is not processed, with the reason."""
@@ -139,8 +145,7 @@ class Scene:
     @property
     def tile_count(self) -> int:
         """Number of tiles."""
-        rows, columns = self.arrays.grids.coarse.shape
-        return -(-rows // self.tile) * -(-columns // self.tile)
+        return count_tiles(self.arrays.grids.coarse, self.tile)
 
 
 @dataclass(frozen=True, slots=True)

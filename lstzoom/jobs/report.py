@@ -32,6 +32,7 @@ from lstzoom.report.page import Link, Page, Table, render, require_writable, wri
 from lstzoom.report.sentences import Finding, flags_finding
 from lstzoom.report.tiles import DONE, FAILED, LEFT, SceneTiles, TileGroup, make_tile_map
 from lstzoom.sources.redaction import redact
+from lstzoom.wording import counted
 
 _MOST_TILES: Final = 20_000
 """Tiles that are drawn; more would make the page heavy, and be too small to see."""
@@ -160,7 +161,7 @@ def make_page(store: Store) -> Page:
     shown = views_of(store, _pictured(state))
     views = {key: views[0].key for key, _, views in shown}
     return Page(
-        title=f"Job of {len(state.scenes)} scene{'s' if len(state.scenes) != 1 else ''} "
+        title=f"Job of {counted(len(state.scenes), 'scene')} "
         f"from {Path(state.frozen['settings']['catalog']['name']).name}",
         lead=f"{state.store.url}, as it was on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
         findings=list(_findings(state)),
@@ -382,7 +383,7 @@ def _scene_tiles(state: JobState, place: Place, group: int, names: Sequence[str]
         states.append(DONE if name in done else LEFT if why is None else FAILED)
         if states[-1] == FAILED and why is not None:
             what = "the model: " if why.what == MODEL else ""
-            reasons[number] = f"{what}{why.error} ({why.attempts} attempt{'s' if why.attempts != 1 else ''})"
+            reasons[number] = f"{what}{why.error} ({counted(why.attempts, 'attempt')})"
     return SceneTiles(f"{place.when:%Y-%m-%d %H:%M}, {place.key}", group, "".join(states), reasons)
 
 

@@ -18,8 +18,8 @@ from odc.geo.geobox import GeoBox
 from lstzoom import raster
 from lstzoom.jobs import layout
 from lstzoom.jobs.driver import Outcome, drive
-from lstzoom.jobs.finish import figures, scene_tags, write_scene_item
-from lstzoom.jobs.items import File
+from lstzoom.jobs.finish import scene_tags, write_scene_item
+from lstzoom.jobs.items import File, figures
 from lstzoom.jobs.plan import Scene
 from lstzoom.jobs.progress import Progress
 from lstzoom.jobs.state import Run, stop_if_full
