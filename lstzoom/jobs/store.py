@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 from uuid import uuid4
 
-from lstzoom.errors import LstzoomError, MissingExtraError, StoreError, StoreFullError
+from lstzoom.errors import ConfigError, LstzoomError, MissingExtraError, StoreError, StoreFullError
 from lstzoom.sources.redaction import redact
 
 ASIDE: Final = ".aside"
@@ -303,7 +303,20 @@ def _remote(url: str) -> tuple[Any, str]:
 
 
 def store_at(url: str) -> Store:
-    """Open a store; a folder is made when something is written."""
+    """Open a store; a folder is made when something is written.
+
+    Raises
+    ------
+    ConfigError
+        If it is no place: an empty text, or an address without a bucket.
+    """
+    kind, apart, place = url.partition("://")
+    named = place.strip() if apart else url.strip()
+    if not (named if not apart or kind == "file" else named.strip("/")):
+        raise ConfigError(
+            f"{url!r} is no place for results; give a folder, or an address with a bucket such as "
+            "s3://bucket/run"
+        )
     if "://" not in url or url.startswith("file://"):
         return Store(str(Path(url.removeprefix("file://")).expanduser().absolute()))
     return Store(url.rstrip("/"))
