@@ -47,7 +47,12 @@ def told(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except LstzoomError:
+    except StoreError:
+        raise
+    except LstzoomError as error:
+        # What cannot be written may be said as a wrong argument.
+        if _refusal(error) is not None:
+            raise store_error(error, what) from error
         raise
     except ImportError as error:
         raise MissingExtraError(
@@ -59,15 +64,23 @@ def told(what: str) -> Iterator[None]:
 
 def store_error(error: BaseException, what: str) -> StoreError:
     """Say a failure of the store; see `told`."""
+    refused = _refusal(error)
+    if refused is not None:
+        return StoreFullError(
+            f"{what}: {os.strerror(refused.errno) if refused.errno else redact(str(refused))}; make room or "
+            "give access, and run the same again: it goes on where it stopped"
+        )
+    return StoreError(f"{what}: {type(error).__name__}: {redact(str(error))}")
+
+
+def _refusal(error: BaseException) -> OSError | None:
+    """Find what says that the store takes no more, among an error and its causes."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, PermissionError) or (isinstance(seen, OSError) and seen.errno in _FULL):
-            return StoreFullError(
-                f"{what}: {os.strerror(seen.errno) if seen.errno else redact(str(seen))}; make room or give "
-                "access, and run the same job again: it goes on where it stopped"
-            )
+            return seen
         seen = seen.__cause__ or seen.__context__
-    return StoreError(f"{what}: {type(error).__name__}: {redact(str(error))}")
+    return None
 
 
 @dataclass(frozen=True, slots=True)
