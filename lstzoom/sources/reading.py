@@ -231,10 +231,15 @@ def read(
 
 
 def _require_temperatures(values: NDArray[np.float32], band: RemoteBand) -> None:
-    """Refuse a window none of whose values can be a temperature: its encoding is told wrong."""
+    """Refuse a window none of whose values can be a temperature: its encoding is told wrong.
+
+    One number all over is what fills a place that was not seen, and no reason.
+    """
     there = values[np.isfinite(values)]
     low, high = KELVIN_RANGE
-    if there.size >= _FEW and (there.max() < low or there.min() > high):
+    if there.size < _FEW or there.min() == there.max():
+        return
+    if there.max() < low or there.min() > high:
         raise UnitsError(
             f"{plain(band.href)!r} holds temperatures from {there.min():.6g} to {there.max():.6g} K, as "
             "scale, offset and unit are told; correct them in the item, or in [lst] of the catalogue"

@@ -102,7 +102,7 @@ class Case:
 
 CASES = (
     Case("nothing is wrong", lambda _: None, "done", 1.0),
-    Case("LST in Celsius, given as kelvin", lst(lambda a: a - 27315), "failed", "kelvin are needed"),
+    Case("LST in Celsius, given as kelvin", lst(lambda a: a - 27315), "failed", "holds temperatures from 2"),
     Case("all of LST is missing", lst(lambda a: a * 0 + 65535), "done", 0.0),
     Case("all of LST is 0", lst(lambda a: a * 0), "done", 0.0),
     Case("LST holds 0 undeclared", lst(put(0)), "done", 0.96),
