@@ -8,7 +8,8 @@ To check the registration         `measure_shift`
 To merge many results             `mosaic`
 What is raised                    `LstzoomError`, and its kinds: `InputError` (`ConfigError`, `EncodingError`,
                                   `EmptySampleError`, `GridMismatchError`, `NothingFoundError`,
-                                  `UnitsError`), `JobError` (`JobChangedError`, `StoreBusyError`), `StoreError` (`StoreFullError`),
+                                  `UnitsError`), `JobError` (`JobChangedError`,
+                                  `StoreBusyError`), `StoreError` (`StoreFullError`),
                                   `ClusterError`, `MissingExtraError`
 ================================  =====================================================================
 
