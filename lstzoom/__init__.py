@@ -7,8 +7,9 @@ To train once and apply often     `fit`, `SceneModel`, `load_model`
 To check the registration         `measure_shift`
 To merge many results             `mosaic`
 What is raised                    `LstzoomError`, and its kinds: `InputError` (`ConfigError`, `EncodingError`,
-                                  `EmptySampleError`, `GridMismatchError`, `UnitsError`), `JobError`
-                                  (`JobChangedError`, `StoreBusyError`), `StoreError` (`StoreFullError`),
+                                  `EmptySampleError`, `GridMismatchError`, `NothingFoundError`,
+                                  `UnitsError`), `JobError` (`JobChangedError`,
+                                  `StoreBusyError`), `StoreError` (`StoreFullError`),
                                   `ClusterError`, `MissingExtraError`
 ================================  =====================================================================
 
@@ -37,6 +38,7 @@ from lstzoom.errors import (
     JobError,
     LstzoomError,
     MissingExtraError,
+    NothingFoundError,
     StoreBusyError,
     StoreError,
     StoreFullError,
@@ -77,6 +79,7 @@ __all__ = [
     "JobError",
     "LstzoomError",
     "MissingExtraError",
+    "NothingFoundError",
     "SceneModel",
     "SharpenConfig",
     "StoreBusyError",

@@ -180,24 +180,16 @@ def _run(
     file: Path, options: Options, on_finish: Path | None, *, page: bool | None, as_json: bool, quiet: bool
 ) -> None:
     """Run, show, and end with the exit code of what happened."""
-    from lstzoom.errors import InputError, LstzoomError, StoreBusyError
+    from lstzoom.errors import InputError
 
     for target in (on_finish, options.performance):
         if target is not None and not target.absolute().parent.is_dir():
             raise InputError(f"the folder of {str(target)!r} does not exist; make it first")
-    try:
+    with _telling(on_finish):
         summary, wanted = _summary_of(file, options, quiet=quiet)
-    except LstzoomError as error:
-        # Whoever waits for the file learns of jobs that never began, too.
-        code = 5 if isinstance(error, StoreBusyError) else 3
-        _finish(on_finish, {"format": 1, "state": "refused", "exit_code": code, "why": str(error)})
-        if code == 5:
-            typer.echo(f"lstzoom: {error}", err=True)
-            raise typer.Exit(code) from error
-        raise
     # Before the page: whoever waits for the file shall not wait for pictures.
     _finish(on_finish, summary)
-    if wanted if page is None else page:
+    if summary["scenes"]["all"] and (wanted if page is None else page):
         summary["report"] = _report(summary["store"])
         _finish(on_finish, summary)
     if as_json:
@@ -237,6 +229,32 @@ def _report(url: str) -> str | None:
     return None
 
 
+@contextmanager
+def _telling(target: Path | None) -> Iterator[None]:
+    """Have whoever waits for the file learn of runs that never began, too."""
+    from lstzoom.errors import LstzoomError, StoreBusyError
+    from lstzoom.sources.redaction import redact
+
+    def tell(state: str, code: int, why: str) -> None:
+        _finish(target, {"format": 1, "state": state, "exit_code": code, "why": redact(why)})
+
+    try:
+        yield
+    except StoreBusyError as error:
+        tell("refused", 5, str(error))
+        typer.echo(f"lstzoom: {error}", err=True)
+        raise typer.Exit(5) from error
+    except LstzoomError as error:
+        tell("refused", 3, str(error))
+        raise
+    except KeyboardInterrupt:
+        tell("interrupted", 130, "interrupted before the run began")
+        raise
+    except Exception as error:
+        tell("unexpected error", 1, f"{type(error).__name__}: {error}")
+        raise
+
+
 def _finish(target: Path | None, summary: dict[str, Any]) -> None:
     if target is None:
         return
@@ -255,6 +273,8 @@ def _lines(summary: dict[str, Any], file: Path) -> Iterator[str]:
     if summary["why"]:
         yield f"{summary['state']}: {summary['why']}"
     if summary["state"] == "nothing new":
+        if not scenes["all"]:
+            return
         yield (
             f"nothing new: {counted(tiles['all'], 'tile')} of {counted(scenes['all'], 'scene')}, all in "
             f"{summary['store']}"

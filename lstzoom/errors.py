@@ -37,6 +37,10 @@ class EncodingError(InputError):
     """A scale, an offset, a nodata value or a data type cannot hold the values."""
 
 
+class NothingFoundError(InputError):
+    """A search worked and gave nothing that can be processed."""
+
+
 class ConfigError(InputError):
     """A setting, or a combination of settings, is not possible."""
 

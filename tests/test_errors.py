@@ -17,6 +17,7 @@ INPUT_ERRORS = [
     errors.EmptySampleError,
     errors.EncodingError,
     errors.GridMismatchError,
+    errors.NothingFoundError,
     errors.UnitsError,
 ]
 

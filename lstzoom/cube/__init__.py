@@ -14,7 +14,7 @@ locks, and what is written again is the same. docs/product.md describes the stor
 from __future__ import annotations
 
 from lstzoom.cube.finish import finalise
-from lstzoom.cube.pyramid import build_pyramid
+from lstzoom.cube.pyramid import build_pyramid, clear_date
 from lstzoom.cube.reading import open_cube
 from lstzoom.cube.regions import write_region
 from lstzoom.cube.spec import VARIABLES, CubeSpec, ZarrVariable, result_variable
@@ -27,6 +27,7 @@ __all__ = [
     "ZarrVariable",
     "append_times",
     "build_pyramid",
+    "clear_date",
     "create",
     "finalise",
     "open_cube",

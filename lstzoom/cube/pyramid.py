@@ -29,7 +29,7 @@ from lstzoom.cube.store import (
     open_group,
     remove_key,
 )
-from lstzoom.cube.template import grid_of_group, read_times, write_level
+from lstzoom.cube.template import Time, grid_of_group, level_groups, place_of, read_times, write_level
 from lstzoom.errors import InputError
 
 if TYPE_CHECKING:
@@ -179,6 +179,34 @@ def _require_even(array: zarr.Array[Any]) -> None:
         raise InputError(
             f"shards of {shard_sides(array)[0]} pixels cannot be halved; make the cube with an even shard"
         )
+
+
+def clear_date(url: Url, time: Time, storage_options: Options = None) -> None:
+    """Remove the values of a date, those of coarser levels included; the date stays, without values.
+
+    Parameters
+    ----------
+    url
+        Cube made by `create`, into which nobody writes meanwhile.
+    time
+        The date; one that the cube does not have is passed over.
+    storage_options
+        For fsspec.
+
+    Raises
+    ------
+    InputError
+        If there is no cube, it has no time, or the date cannot be read.
+    """
+    group = open_group(url, storage_options)
+    place = place_of(group, time)
+    if place is None:
+        return
+    for one in (*reversed(level_groups(group)), group):
+        for name in _variables(one):
+            array = array_of(one, name)
+            for shard in stored_shards(array, [place])[place]:
+                remove_key(array.store, shard_key(array, (place, *shard)))
 
 
 def level_grid(grid: GeoBox, level: int) -> GeoBox:

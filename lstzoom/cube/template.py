@@ -344,6 +344,12 @@ def _placed(attrs: Mapping[str, Any]) -> Mapping[str, Any]:
     return placed
 
 
+def place_of(group: zarr.Group, time: Time) -> int | None:
+    """Place of a date along time; None if the cube does not have it."""
+    known, wanted = read_times(group), _microseconds(time)
+    return known.index(wanted) if wanted in known else None
+
+
 def level_groups(group: zarr.Group) -> list[zarr.Group]:
     """List the groups of the coarser levels, the finest first."""
     levels = sorted((name for name in group.group_keys() if name.isdecimal()), key=int)

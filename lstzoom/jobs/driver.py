@@ -28,6 +28,7 @@ from lstzoom.errors import (
     EncodingError,
     GridMismatchError,
     LstzoomError,
+    StoreFullError,
     UnitsError,
 )
 
@@ -43,7 +44,9 @@ _KEPT: Final = 4
 """Shared values that stay with the cluster although no task in flight needs them."""
 _LOST: Final = (OSError, TimeoutError, CancelledError)
 """What a client raises whose scheduler does not answer."""
-_HOPELESS: Final = (ConfigError, EncodingError, GridMismatchError, UnitsError, MemoryError)
+_HOPELESS: Final = (
+    ConfigError, EncodingError, GridMismatchError, StoreFullError, UnitsError, MemoryError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Tally:
 
 
 def is_worth_retrying(error: BaseException) -> bool:
-    """Tell whether the same task may succeed later; settings and grids stay wrong."""
+    """Tell whether the same task may succeed soon; settings and grids stay wrong, disks stay full."""
     return not isinstance(error, _HOPELESS)
 
 

@@ -11,15 +11,18 @@ from lstzoom.jobs.plan import Plan, Scene
 from lstzoom.jobs.sampling import sample_tasks
 from lstzoom.stream import needed_bytes
 
-# Measured by benchmarks/region.py; a store that has results is asked for its own.
-CPU_PER_PIXEL: Final = 0.5e-6
-"""CPU seconds for each fine pixel of a tile with its halo: reading, sharpening and writing."""
+# A store that has results is asked for its own rates.
+CPU_PER_VALUE: Final = 0.12e-6
+"""CPU seconds for each fine pixel and band of a tile with its halo: reading, sharpening and writing. By
+`benchmarks.region` (4 bands, tiles of 528 pixels with halos of 96) 0.11e-6, by `benchmarks.tile` (8 bands,
+tiles of 1536) 0.12e-6."""
 CPU_PER_PATCH: Final = 0.03
-"""CPU seconds for each sampled patch of 96 x 96 coarse pixels."""
+"""CPU seconds for each sampled patch of 96 x 96 coarse pixels, about, from `benchmarks.region`."""
 CPU_PER_MODEL: Final = 0.5
-"""CPU seconds for training a model."""
-CPU_PER_JOINED: Final = 0.15e-6
-"""CPU seconds for each pixel of a layer of a COG of a whole scene."""
+"""CPU seconds for training a model, about, from `benchmarks.region`."""
+CPU_PER_JOINED: Final = 0.09e-6
+"""CPU seconds for each pixel of a layer of a COG of a whole scene, by `benchmarks.mosaic`, whose COGs have
+the same writer."""
 START: Final = 10.0
 """Seconds until workers are there and have loaded what they need."""
 _STORED: Final[Mapping[str, tuple[float, float]]] = {
@@ -83,7 +86,7 @@ def estimate(plan: Plan, measured: Sequence[Mapping[str, Any]] = ()) -> Estimate
     steps = [sample_tasks(scenes) for scenes in plan.models.values()]
     patches = sum(len(task.visits) for looks, rows, _ in steps for task in (*looks, *rows))
     known = [one for one in measured if one.get("cpu_s") and one.get("pixels")]
-    sharpening = CPU_PER_PIXEL * sum(count for _, count in haloed)
+    sharpening = CPU_PER_VALUE * sum(count * len(scene.arrays.bands) for scene, count in haloed)
     if known:
         sharpening = pixels * math.fsum(one["cpu_s"] for one in known) / sum(one["pixels"] for one in known)
     sampled = plan.job.method.sample.patch**2 * patches
@@ -103,7 +106,7 @@ def estimate(plan: Plan, measured: Sequence[Mapping[str, Any]] = ()) -> Estimate
         read_bytes=reading + sampled * first.arrays.grids.ratio**2 * first.reading,
         write_bytes=pixels * _stored(plan),
         worker_bytes=max(
-            needed_bytes(scene.tile, len(scene.arrays.bands), scene.arrays.grids.ratio, scene.halo)
+            needed_bytes(_side(scene), len(scene.arrays.bands), scene.arrays.grids.ratio, scene.halo)
             for scene in plan.scenes
         ),
         cpu_s=sharpening
@@ -112,6 +115,11 @@ def estimate(plan: Plan, measured: Sequence[Mapping[str, Any]] = ()) -> Estimate
         + CPU_PER_MODEL * len(steps),
         measured=bool(known),
     )
+
+
+def _side(scene: Scene) -> int:
+    """Side of its largest tile: tiles end where the scene does."""
+    return min(scene.tile, max(scene.arrays.grids.coarse.shape))
 
 
 def _haloed_pixels(scene: Scene) -> int:

@@ -16,7 +16,7 @@ from lstzoom.jobs.items import Described, File, make_collection, make_item
 from lstzoom.jobs.ledger import MODEL, sum_up
 from lstzoom.jobs.plan import Scene
 from lstzoom.jobs.state import Run
-from lstzoom.jobs.store import as_json
+from lstzoom.jobs.store import Store, as_json
 
 DONE, FAILED, BUSY, STOPPED, INTERRUPTED = 0, 4, 5, 6, 130
 """Exit codes beside those of every command: done, or nothing to do; something failed for good, and the rest
@@ -129,6 +129,16 @@ def write_collection(run: Run) -> None:
         licence = run.plan.catalog.source.licence
         found = make_collection(run.plan.collection, licence, places, items)
         run.store.write(layout.COLLECTION, as_json(found))
+
+
+def nothing_found(store: Store, why: str) -> dict[str, Any]:
+    """Say of a run that it had no scene to look at; the store is as it was."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "format": 1, "state": "nothing new", "exit_code": DONE, "why": why, "lstzoom": lstzoom.__version__,
+        "store": store.url, "started": now, "ended": now, "scenes": {"all": 0, "complete": 0},
+        "tiles": {"all": 0, "before": 0, "done": 0, "failed": 0, "left": 0}, "failed": [],
+    }  # fmt: skip
 
 
 def summarise(run: Run, frozen: Mapping[str, Any], state: str, why: str) -> dict[str, Any]:

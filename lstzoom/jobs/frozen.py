@@ -13,6 +13,7 @@ from lstzoom.jobs.ledger import MODEL, Ledger
 from lstzoom.jobs.plan import Plan
 from lstzoom.jobs.state import Options
 from lstzoom.jobs.store import Store
+from lstzoom.jobs.superseded import remove_superseded
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def freeze(store: Store, plan: Plan, options: Options) -> dict[str, Any]:
                 f"{store.url!r} has results and no {layout.JOB}; write into another store with --into"
             )
         return new | {"hash": identity.hashed(new)}
+    old = _with_scene_cogs(old, new)
     grows = options.since_last or options.only_failed
     lines = identity.differences(old, new, _OWN if grows else ("settings", "inputs", "code"))
     if lines:
@@ -64,6 +66,14 @@ def freeze(store: Store, plan: Plan, options: Options) -> dict[str, Any]:
             new["inputs"] = {key: one for key, one in new["inputs"].items() if key in old["inputs"]}
         new["inputs"] = _extended(store, plan, old["inputs"], new["inputs"])
     return new | {"hash": identity.hashed(new)}
+
+
+def _with_scene_cogs(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Let COGs of whole scenes be asked for later: they are made of what is there."""
+    outputs = old["settings"]["outputs"]
+    if outputs.get("scene_cog") is False and new["settings"]["outputs"]["scene_cog"]:
+        outputs["scene_cog"] = True
+    return old
 
 
 def described(plan: Plan) -> dict[str, Any]:
@@ -124,7 +134,9 @@ def _extended(store: Store, plan: Plan, old: Mapping[str, Any], new: Mapping[str
         for other in sharing:
             if other.key != key and ledger.done(other.key):
                 _remake(ledger, other.key, f"the inputs of {key}, of the same model, changed; made anew")
-    return {**new, **{key: one for key, one in old.items() if key in complete or key not in new}}
+    gone = remove_superseded(store, plan.only(new), old.keys() - new.keys())
+    kept = {key: one for key, one in old.items() if key in complete or key not in new}
+    return {**new, **{key: one for key, one in kept.items() if key not in gone}}
 
 
 def _remake(ledger: Ledger, scene: str, why: str) -> None:

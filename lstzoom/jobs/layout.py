@@ -71,14 +71,24 @@ def finished(key: str) -> str:
     return f"finished/{key}.json"
 
 
+def cogs(scene: str) -> str:
+    """Folder of the COGs of a scene."""
+    return f"cogs/{scene}"
+
+
 def cog(scene: str, name: str, layer: str) -> str:
     """COG of a layer of a tile, or of a whole scene."""
-    return f"cogs/{scene}/{name}_{layer}.tif"
+    return f"{cogs(scene)}/{name}_{layer}.tif"
+
+
+def items(scene: str) -> str:
+    """Folder of the STAC items of a scene."""
+    return f"items/{scene}"
 
 
 def item(scene: str, name: str) -> str:
     """STAC item of a tile, or of a whole scene."""
-    return f"items/{scene}/{name}.json"
+    return f"{items(scene)}/{name}.json"
 
 
 def log(run: str) -> str:

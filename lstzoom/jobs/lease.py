@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 from lstzoom.errors import StoreBusyError, StoreError
-from lstzoom.jobs.store import ASIDE, Store, as_json
+from lstzoom.jobs.store import ASIDE, Store, as_json, told
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,9 @@ class Holder:
     ----------
     token
         Of this run alone.
-    host, process, started
-        Machine, number of the process, and when that process was started, seconds since 1970.
+    host, machine, process, started
+        Name of the machine, what tells it from others of that name, number of the process, and when that
+        process was started, seconds since 1970.
     since
         When it took the lease, ISO 8601.
     seconds
@@ -48,6 +50,7 @@ class Holder:
 
     token: str
     host: str
+    machine: str
     process: int
     started: float
     since: str
@@ -58,7 +61,7 @@ class Holder:
         """Whether it ran on this machine and does not any more; of other machines that cannot be seen."""
         import psutil  # noqa: PLC0415  (only leases that are held need it)
 
-        if self.host != socket.gethostname():
+        if (self.host, self.machine) != (socket.gethostname(), _machine()):
             return False
         try:
             return abs(psutil.Process(self.process).create_time() - self.started) > 1.0
@@ -81,7 +84,7 @@ def holder_of(store: Store) -> tuple[Holder, float] | None:
         return Holder(**json.loads(data)), age
     except (TypeError, ValueError):
         # Written by another version or by hand: it counts by its age alone.
-        return Holder("", "unknown", -1, 0.0, "unknown", 120.0), age
+        return Holder("", "unknown", "", -1, 0.0, "unknown", 120.0), age
 
 
 @dataclass(slots=True)
@@ -128,9 +131,12 @@ class Lease:
                     self._lost = f"the lease of {self.store.url!r} could not be renewed in time: {error}"
                     return
 
-    def give_back(self) -> None:
-        """Stop renewing, and let the next one in."""
+    def stop(self) -> None:
+        """Renew no more."""
         self._stop.set()
+
+    def give_back(self) -> None:
+        """Let the next one in; renewing has ended."""
         held = holder_of(self.store)
         if held is not None and held[0].token == self.holder.token:
             self.store.remove(KEY)
@@ -164,11 +170,13 @@ def leased(store: Store, seconds: float) -> Iterator[Lease]:
     try:
         yield lease
     finally:
+        # Else it might write the lease once more after it was given back.
+        lease.stop()
+        keeper.join(seconds)
         try:
             lease.give_back()
         except StoreError as error:
             logger.warning("the lease could not be given back and expires in %g s: %s", seconds, error)
-        keeper.join(seconds)
         _tidy(store)
 
 
@@ -179,14 +187,25 @@ def _tidy(store: Store) -> None:
             (store.root / ASIDE).rmdir()
 
 
+def _machine() -> str:
+    """Tell machines and containers apart that share a name but not the numbers of their processes."""
+    told = []
+    with suppress(OSError):
+        told.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with suppress(OSError):
+        told.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(told)
+
+
 def _me(seconds: float) -> Holder:
     import psutil  # noqa: PLC0415  (only runs need it)
 
     process = psutil.Process()
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return Holder(
-        uuid4().hex, socket.gethostname(), process.pid, process.create_time(), since, float(seconds)
-    )
+        uuid4().hex, socket.gethostname(), _machine(), process.pid, process.create_time(), since,
+        float(seconds),
+    )  # fmt: skip
 
 
 def _take(store: Store, me: Holder) -> None:
@@ -223,8 +242,9 @@ def _alone(store: Store) -> Iterator[None]:
     if not store.is_local:
         yield
         return
-    store.root.mkdir(parents=True, exist_ok=True)
-    folder = os.open(store.root, os.O_RDONLY)
+    with told(f"cannot write into {store.url!r}"):
+        store.root.mkdir(parents=True, exist_ok=True)
+        folder = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)

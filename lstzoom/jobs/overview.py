@@ -38,7 +38,8 @@ def overview(
     -------
     dict
         ``store``, ``asked``, ``scenes`` (list), ``left_out`` (list), ``tiles``, ``models``, ``cubes``,
-        ``tasks``, ``pixels``, ``read_bytes``, ``write_bytes``, ``worker_bytes``, ``cpu_s``, ``wall_s`` by
+        ``tasks``, ``pixels``, ``read_bytes``, ``write_bytes``, ``worker_bytes``,
+        ``worker_has`` (what the job gives; None: not said), ``cpu_s``, ``wall_s`` by
         number of workers, ``rates`` (``"measured here"`` or ``"of the benchmark"``), ``tiles_done``, and
         ``mosaics``; tasks and time are with them.
     """
@@ -77,6 +78,8 @@ def overview(
         "pixels": found.pixels, "read_bytes": round(found.read_bytes),
         "write_bytes": round(found.write_bytes), "worker_bytes": round(found.worker_bytes),
         "cpu_s": round(found.cpu_s, 1), "wall_s": {str(n): round(found.wall_s(n), 1) for n in workers},
+
+        "worker_has": plan.job.cluster.worker_bytes,
         "rates": "measured here" if found.measured else "of the benchmark", "mosaics": list(mosaics),
     }  # fmt: skip
 
@@ -109,6 +112,10 @@ def overview_lines(told: Mapping[str, Any]) -> Iterator[str]:
         f"{told['store']}"
     )
     yield f"a worker with one thread needs {size(told['worker_bytes'])} of memory"
+    if told["worker_has"] is not None and told["worker_has"] < told["worker_bytes"]:
+        yield (
+            f"cluster.memory is {size(told['worker_has'])}: give each worker more, or make grid.tile smaller"
+        )
     for one in told["mosaics"]:
         rows, columns = one["shape"]
         yield (

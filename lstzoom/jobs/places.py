@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -60,10 +60,11 @@ class Place:
         return count_tiles(self.grids.coarse, self.tile)
 
 
-def describe_places(plan: Plan, store: Store) -> dict[str, Any]:
-    """Describe the scenes of a plan, and those that the store knows from runs before."""
+def describe_places(plan: Plan, store: Store, known: Container[str]) -> dict[str, Any]:
+    """Describe the scenes of a plan, and those that the store knows from runs before and is of."""
     old = store.read(layout.PLACES)
-    found = {} if old is None else _scenes(old, store)
+    before = {} if old is None else _scenes(old, store)
+    found = {key: one for key, one in before.items() if key in known}
     for scene in plan.scenes:
         coarse = scene.arrays.grids.coarse
         found[scene.key] = {

@@ -11,10 +11,10 @@ import lstzoom
 from lstzoom.clusters import connect
 from lstzoom.cube import CubeSpec, create
 from lstzoom.encoding import ENCODINGS
-from lstzoom.errors import ClusterError, JobError, LstzoomError, StoreError
+from lstzoom.errors import ClusterError, JobError, LstzoomError, NothingFoundError, StoreError
 from lstzoom.jobs import layout
 from lstzoom.jobs.cubes import finish_cubes, reopen_cubes, unfinished_cubes
-from lstzoom.jobs.finish import close_scene, summarise, write_collection
+from lstzoom.jobs.finish import close_scene, nothing_found, summarise, write_collection
 from lstzoom.jobs.frozen import freeze
 from lstzoom.jobs.lease import leased
 from lstzoom.jobs.passes import sample_pass, sharpen_pass
@@ -77,8 +77,15 @@ def run_job(
     Results do not depend on the cluster, on the order of tiles, on how often the run was interrupted, or on
     what failed meanwhile.
     """
-    options, plan = options or Options(), make_plan(job)
+    options = options or Options()
     store = store_at(options.into or job.outputs.folder)
+    try:
+        plan = make_plan(job)
+    except NothingFoundError as error:
+        if not options.since_last:
+            raise
+        # A schedule may begin before there are data.
+        return nothing_found(store, str(error))
     with leased(store, job.run.lease_s) as lease:
         frozen = freeze(store, plan, options)
         store.sweep()
@@ -86,7 +93,7 @@ def run_job(
         if options.only_failed:
             # What is new did not fail.
             plan = plan.only(frozen["inputs"])
-        store.write(layout.PLACES, as_json(describe_places(plan, store), indent=1))
+        store.write(layout.PLACES, as_json(describe_places(plan, store, frozen["inputs"]), indent=1))
         run = Run(plan, store, options, lease, report, say)
         try:
             return _told(run, frozen)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from lstzoom.errors import StoreFullError
-from lstzoom.jobs.driver import Tally, is_worth_retrying
+from lstzoom.jobs.driver import Tally
 from lstzoom.jobs.lease import Lease
 from lstzoom.jobs.ledger import MODEL, Ledger
 from lstzoom.jobs.log import RunLog
@@ -175,7 +175,7 @@ class Run:
         given = self.plan.job.run
         return {
             "in_flight": given.in_flight, "retries": given.retries, "backoff": given.backoff_s,
-            "patience": given.patience_s, "retryable": _retryable,
+            "patience": given.patience_s,
         }  # fmt: skip
 
     def count(self, tally: Tally) -> None:
@@ -194,10 +194,6 @@ class Run:
         one = self.ledger.fail(scene, what, error, attempts)
         self.failed.add((scene, what))
         self.log.add("failed", scene=scene, what=what, error=one.error, kind=one.kind, attempts=attempts)
-
-
-def _retryable(error: BaseException) -> bool:
-    return is_worth_retrying(error) and not isinstance(error, StoreFullError)
 
 
 def stop_if_full(error: BaseException) -> None:

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 from uuid import uuid4
 
-from lstzoom.errors import LstzoomError, MissingExtraError, StoreError, StoreFullError
+from lstzoom.errors import ConfigError, LstzoomError, MissingExtraError, StoreError, StoreFullError
 from lstzoom.sources.redaction import redact
 
 ASIDE: Final = ".aside"
@@ -47,7 +47,12 @@ def told(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except LstzoomError:
+    except StoreError:
+        raise
+    except LstzoomError as error:
+        # What cannot be written may be said as a wrong argument.
+        if _refusal(error) is not None:
+            raise store_error(error, what) from error
         raise
     except ImportError as error:
         raise MissingExtraError(
@@ -59,15 +64,23 @@ def told(what: str) -> Iterator[None]:
 
 def store_error(error: BaseException, what: str) -> StoreError:
     """Say a failure of the store; see `told`."""
+    refused = _refusal(error)
+    if refused is not None:
+        return StoreFullError(
+            f"{what}: {os.strerror(refused.errno) if refused.errno else redact(str(refused))}; make room or "
+            "give access, and run the same again: it goes on where it stopped"
+        )
+    return StoreError(f"{what}: {type(error).__name__}: {redact(str(error))}")
+
+
+def _refusal(error: BaseException) -> OSError | None:
+    """Find what says that the store takes no more, among an error and its causes."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, PermissionError) or (isinstance(seen, OSError) and seen.errno in _FULL):
-            return StoreFullError(
-                f"{what}: {os.strerror(seen.errno) if seen.errno else redact(str(seen))}; make room or give "
-                "access, and run the same job again: it goes on where it stopped"
-            )
+            return seen
         seen = seen.__cause__ or seen.__context__
-    return StoreError(f"{what}: {type(error).__name__}: {redact(str(error))}")
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +316,20 @@ def _remote(url: str) -> tuple[Any, str]:
 
 
 def store_at(url: str) -> Store:
-    """Open a store; a folder is made when something is written."""
+    """Open a store; a folder is made when something is written.
+
+    Raises
+    ------
+    ConfigError
+        If it is no place: an empty text, or an address without a bucket.
+    """
+    kind, apart, place = url.partition("://")
+    named = place.strip() if apart else url.strip()
+    if not (named if not apart or kind == "file" else named.strip("/")):
+        raise ConfigError(
+            f"{url!r} is no place for results; give a folder, or an address with a bucket such as "
+            "s3://bucket/run"
+        )
     if "://" not in url or url.startswith("file://"):
         return Store(str(Path(url.removeprefix("file://")).expanduser().absolute()))
     return Store(url.rstrip("/"))

@@ -179,6 +179,8 @@ def _accept(run: Run, scene: Scene, files: Mapping[str, File]) -> None:
     """Describe the COGs of a scene, and note that they are there."""
     cogs, size = {layer: file.key for layer, file in files.items()}, sum(file.size for file in files.values())
     record = run.complete[scene.key] | {"cogs": cogs, "cog_bytes": size}
+    # Asked for after tiles were made, which have items of their own then.
+    run.store.remove_all(layout.items(scene.key))
     write_scene_item(run, scene, record, files)
     run.store.write(layout.scene_record(scene.key), as_json(record, indent=1))
     run.complete[scene.key] = record

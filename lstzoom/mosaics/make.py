@@ -23,7 +23,8 @@ from lstzoom.encoding import ENCODINGS, Encoding
 from lstzoom.errors import ConfigError, InputError, JobError, LstzoomError
 from lstzoom.jobs.driver import Outcome, drive, mapped
 from lstzoom.jobs.lease import leased
-from lstzoom.jobs.store import store_at
+from lstzoom.jobs.state import stop_if_full
+from lstzoom.jobs.store import store_at, told
 from lstzoom.mosaics.cog import write_cog
 from lstzoom.mosaics.items import describe, relative, write_collection
 from lstzoom.mosaics.ledger import Ledger
@@ -156,6 +157,8 @@ def mosaic(
         If results cannot be opened, or the output cannot be written.
     JobError
         If tiles failed; the others are kept, and the same call makes the rest.
+    StoreError
+        If the disk is full, or the store cannot be reached; what is done is kept.
     StoreBusyError
         If another process makes the same mosaic.
 
@@ -325,7 +328,8 @@ def _make_tile(shared: _Shared, job: _TileJob) -> _TileDone:
     """Body of a task: merge, write, and only then record."""
     start = time.perf_counter()
     merged = merge_window(job.placed, shared.lattice, job.tile.window(shared.tile), shared.config)
-    size = cube.write_region(shared.store, job.time, job.place, merged.layers)
+    with told(_cannot(shared.store)):
+        size = cube.write_region(shared.store, job.time, job.place, merged.layers)
     pixels = int(np.count_nonzero(merged.number))
     done = _TileDone(job.name, pixels, size, round(time.perf_counter() - start, 3))
     shared.ledger.mark(job.name, done._asdict())
@@ -352,6 +356,7 @@ class _Tally:
             self.bytes += done.bytes
             logger.info("%s: %d pixels, %d bytes, %.1f s", done.name, done.pixels, done.bytes, done.seconds)
         if error is not None:
+            stop_if_full(error)
             self.failed.append((job.name, error))
             logger.warning("%s: %s", job.name, error)
         if self.progress is not None:
@@ -422,8 +427,9 @@ class _Work:
     def make(self, target: _Target) -> Mosaic:
         """Make a mosaic, or what is missing of it."""
         start, plan = time.perf_counter(), target.plan
-        ledger = Ledger.of(target.store)
-        places = self._begin(target, ledger)
+        ledger, cannot = Ledger.of(target.store), _cannot(target.store)
+        with told(cannot):
+            places = self._begin(target, ledger)
         done = ledger.done()
         was_finished = _FINISHED in done
         jobs = [job for task in plan.tasks if (job := _job(plan, task, places)).name not in done]
@@ -442,8 +448,11 @@ class _Work:
         if tally.failed:
             raise JobError(_failure(tally))
         touched = {job.time for job in jobs} if was_finished else None
-        levels = self._finish(target, ledger, touched)
+        with told(cannot):
+            levels = self._finish(target, ledger, touched)
         cogs = self._cogs(target, ledger)
+        with told(cannot):
+            described = self._describe(target) if self.items else None
         return Mosaic(
             target.store,
             plan.config.crs,
@@ -454,7 +463,7 @@ class _Work:
             len(plan.tasks) - len(jobs),
             levels,
             cogs,
-            self._describe(target) if self.items else None,
+            described,
             tally.bytes,
             round(time.perf_counter() - start, 3),
         )
@@ -494,7 +503,7 @@ class _Work:
                 tally.add(job, done, error)
             return
 
-        def told(outcome: Outcome[_TileJob]) -> None:
+        def counted(outcome: Outcome[_TileJob]) -> None:
             tally.add(outcome.task, outcome.result, outcome.error)
 
         drive(
@@ -502,7 +511,7 @@ class _Work:
             _make_tile,
             self.client,
             name="mosaic",
-            on_done=told,
+            on_done=counted,
             shared=lambda _: shared,
             uses=lambda _: 0,
         )
@@ -528,14 +537,15 @@ class _Work:
             # The mark goes when tiles are made again, and with it what the COG was made of.
             if path.exists() and mark in ledger.done():
                 continue
-            write_cog(
-                target.store,
-                path,
-                step=step,
-                encoding=self.encoding,
-                tags={key.upper(): str(value) for key, value in _attrs(target.plan).items()},
-                overwrite=True,
-            )
+            with told(f"cannot write {str(path)!r}"):
+                write_cog(
+                    target.store,
+                    path,
+                    step=step,
+                    encoding=self.encoding,
+                    tags={key.upper(): str(value) for key, value in _attrs(target.plan).items()},
+                    overwrite=True,
+                )
             ledger.mark(mark, {})
         return tuple(map(str, target.cogs.values()))
 
@@ -557,6 +567,10 @@ def _job(plan: MosaicPlan, task: TileTask, places: Sequence[int]) -> _TileJob:
     return _TileJob(
         plan.mark(task), places[task.time], task.tile, plan.target.slices(task.tile), plan.placed(task)
     )
+
+
+def _cannot(store: str) -> str:
+    return f"cannot write the mosaic {store!r}"
 
 
 def _failure(tally: _Tally) -> str:

@@ -239,9 +239,15 @@ def _steps(scenes: Sequence[Scene], period: str) -> list[set[int]]:
 
 
 def is_grown(given: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Tell whether a plan has the scenes of another and more, and is the same otherwise."""
-    old, new = ([tuple(sorted(one.items())) for one in p.get("scenes", ())] for p in (before, given))
-    return has_same_settings(given, before) and "times" in before and set(old) < set(new)
+    """Tell whether a plan has the scenes of another or such as took their places, and is the same otherwise.
+
+    One place in a cube holds one scene of a time: another name there is the same overpass, processed again.
+    """
+    scenes = [p.get("scenes", ()) for p in (before, given)]
+    old, new = ({(one["name"], one["time"], one["href"]) for one in some} for some in scenes)
+    places = {(when, href) for _, when, href in new if href.endswith(".zarr")}
+    gone = {one for one in old - new if one[1:] not in places}
+    return has_same_settings(given, before) and "times" in before and not gone and old != new
 
 
 def has_same_settings(given: Mapping[str, Any], before: Mapping[str, Any]) -> bool:

@@ -102,7 +102,8 @@ class Scene:
     def stamp(self) -> str:
         """What changes with the content of the layers."""
         layers = (self.lst, self.uncertainty, self.qa)
-        return "|".join(f"{self.name} {self.href}" if one is None else one.stamp for one in layers)
+        # The name, too: a place in a cube may come to hold another scene.
+        return "|".join([self.name, *("" if one is None else one.stamp for one in layers)])
 
     @property
     def key(self) -> tuple[datetime, str, str]:

@@ -135,7 +135,9 @@ class Outputs(Model):
     """What is written."""
 
     folder: str = Field(
-        default="out", description="Folder, relative to this file, or address of a store such as s3://..."
+        default="out",
+        min_length=1,
+        description="Folder, relative to this file, or address of a store such as s3://...",
     )
     zarr: bool = Field(default=True, description="A Zarr cube (time, y, x) for each grid.")
     cog: bool = Field(default=True, description="Cloud-optimised GeoTIFFs of every tile.")
@@ -373,7 +375,7 @@ def _anchored(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _absolute(value: object, folder: Path) -> object:
     if isinstance(value, list):
         return [_absolute(one, folder) for one in value]
-    if not isinstance(value, str) or "://" in value:
+    if not isinstance(value, str) or not value or "://" in value:
         return value
     return str(folder / Path(value).expanduser())
 

@@ -12,7 +12,7 @@ import shapely
 from odc.geo.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
-from lstzoom.errors import InputError
+from lstzoom.errors import NothingFoundError
 from lstzoom.sources.area import Cap, area_on_plane, cap_of, on_plane, plane_at
 from lstzoom.sources.catalog import PairRule
 from lstzoom.sources.search import Candidate, Found, Unusable
@@ -118,7 +118,7 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
 
     Raises
     ------
-    InputError
+    NothingFoundError
         If there is no pair: what was searched, what came back, what to change.
     """
     rule = rule or found.catalog.pair
@@ -140,7 +140,7 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
             "coverage (min_coverage), or take another endpoint."
         ),
     ]
-    raise InputError("\n".join(part for part in parts if part))
+    raise NothingFoundError("\n".join(part for part in parts if part))
 
 
 def _best(

@@ -17,7 +17,7 @@ import pystac
 from shapely.geometry.base import BaseGeometry
 
 from lstzoom import stac
-from lstzoom.errors import InputError, LstzoomError
+from lstzoom.errors import InputError, LstzoomError, NothingFoundError
 from lstzoom.grid import is_sheared
 from lstzoom.sources.allowed import NETWORK, is_here, require_allowed
 from lstzoom.sources.area import Area, as_area, footprint
@@ -191,7 +191,7 @@ def search(
             given["vnir"] = _items_of(where.vnir, place, wide, max_items, bad)
         asked += f"; {_asked(where.vnir, place, wide)}"
     if not lst and not bad:
-        raise InputError(_nothing(source, where.lst, asked))
+        raise _nothing(source, where.lst, asked)
     return _examined(source, _only(given, allow), asked, place, bands, max_cloud, bad)
 
 
@@ -406,11 +406,11 @@ def _asked(service: Service, area: BaseGeometry, interval: Interval) -> str:
     return f"{collections} at {service.url}, bounds ({bounds}), {to_stac(interval)}"
 
 
-def _nothing(source: Catalog, service: Service, asked: str) -> str:
-    return (
-        f"the search of {source.name!r} found no item: {asked}; {_collections_hint(service)}"
-        "widen the area or the time"
-    )
+def _nothing(source: Catalog, service: Service, asked: str) -> InputError:
+    hint = _collections_hint(service)
+    # A collection that is not there is a mistake, which time does not mend.
+    kind = InputError if hint else NothingFoundError
+    return kind(f"the search of {source.name!r} found no item: {asked}; {hint}widen the area or the time")
 
 
 def _collections_hint(service: Service) -> str:

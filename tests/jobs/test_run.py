@@ -305,6 +305,49 @@ def test_the_command_line_plans_tells_and_ends_with_codes(
     assert json.loads(finish.read_text())["exit_code"] == 3
 
 
+def test_a_schedule_that_finds_no_scene_is_done(region: Path, tmp_path: Path) -> None:
+    job = write_fields(region, "early.yaml", out=str(tmp_path / "out"), datetime="2030-01-01/..")
+    summary = tmp_path / "summary.json"
+    found = CliRunner().invoke(cli.app, ["run", str(job), "--since", "last", "--on-finish", str(summary)])
+    assert (found.exit_code, "nothing new" in found.stderr) == (0, True), found.output
+    told = json.loads(summary.read_text())
+    assert (told["state"], told["exit_code"]) == ("nothing new", 0)
+    assert "has no pair" in told["why"]
+    assert CliRunner().invoke(cli.app, ["run", str(job)]).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "state"),
+    [(KeyboardInterrupt(), 130, "interrupted"), (RuntimeError("no"), 1, "unexpected error")],
+)
+def test_whoever_waits_is_told_of_runs_that_never_began(
+    region: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    state: str,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lstzoom.jobs.run.make_plan", fails)
+    job, summary = write_fields(region, "never.yaml", out=str(tmp_path / "out")), tmp_path / "summary.json"
+    found = CliRunner().invoke(cli.app, ["run", str(job), "--on-finish", str(summary)])
+    told = json.loads(summary.read_text())
+    assert (found.exit_code, told["exit_code"], told["state"]) == (code, code, state)
+
+
+def test_memory_is_that_of_tiles_within_the_scene_and_too_little_is_told(region: Path) -> None:
+    path = write_fields(region, "memory.yaml", grid={"tile": 4096}, cluster={"memory": "100MB"})
+    found = CliRunner().invoke(cli.app, ["plan", str(path)])
+    assert found.exit_code == 0, found.output
+    assert "cluster.memory is 100 MB: give each worker more" in found.stdout
+    told = json.loads(CliRunner().invoke(cli.app, ["plan", str(path), "--json"]).stdout)
+    # 160 coarse pixels, not 4096.
+    assert told["worker_bytes"] < 2e9
+
+
 def test_retry_needs_a_run(region: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="holds no run"):
         run_job(_job(region, tmp_path / "out"), Options(only_failed=True))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lstzoom.cube import open_cube
-from lstzoom.errors import StoreBusyError, StoreFullError
+from lstzoom.errors import ConfigError, StoreBusyError, StoreError, StoreFullError
 from lstzoom.jobs import lease as leases
 from lstzoom.jobs.lease import leased
 from lstzoom.jobs.run import run_job
@@ -104,6 +104,49 @@ def test_what_no_attempt_can_help() -> None:
     other = store_error(OSError("SlowDown https://x/?X-Amz-Signature=secret"), "cannot write")
     assert not isinstance(other, StoreFullError)
     assert "secret" not in str(other)
+
+
+@pytest.mark.parametrize("url", ["", "  ", "s3://", "s3:///", "file://"])
+def test_what_is_no_place_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="no place for results"):
+        store_at(url)
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("text")
+    with pytest.raises(StoreError, match="cannot write into"), leased(store_at(str(tmp_path / "out")), 5.0):
+        pass
+
+
+def test_a_lease_is_not_renewed_after_it_was_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(str(tmp_path))
+    renewing = threading.Event()
+
+    def slow(self: Store, key: str, data: bytes) -> None:
+        renewing.set()
+        time.sleep(0.5)
+        self.write(key, data)
+
+    monkeypatch.setattr(Store, "touch", slow)
+    with leased(store, 1.0):
+        assert renewing.wait(5.0)
+    time.sleep(0.7)
+    assert store.keys() == []
+
+
+def test_a_machine_of_the_same_name_is_another(tmp_path: Path) -> None:
+    store = store_at(str(tmp_path))
+    with leased(store, 5.0):
+        held = json.loads(store.read("lease.json") or b"")
+    gone = held | {"process": 2**22 + 1}
+    store.write("lease.json", as_json(gone | {"machine": "a container"}))
+    with pytest.raises(StoreBusyError), leased(store, 5.0):
+        pass
+    store.write("lease.json", as_json(gone))
+    with leased(store, 5.0):
+        pass
 
 
 @pytest.mark.cluster

@@ -23,6 +23,7 @@ from lstzoom import cli
 from lstzoom.account import Moments
 from lstzoom.config import SharpenConfig
 from lstzoom.cube import open_cube
+from lstzoom.errors import JobChangedError
 from lstzoom.jobs.ledger import account
 from lstzoom.jobs.run import run_job
 from lstzoom.jobs.status import status_of
@@ -133,6 +134,22 @@ def test_cogs_of_scenes_are_made_of_cogs_of_tiles_without_a_cube_and_made_again_
     assert (summary["state"], summary["tiles"]["done"]) == ("done", 0)
     assert pixels(out) == before
     assert run_job(job)["state"] == "nothing new"
+
+
+@pytest.mark.cluster
+def test_cogs_of_scenes_can_be_asked_for_when_the_tiles_are_done(one: Path) -> None:
+    whole = _job(one, "at-once", outputs={"scene_cog": True}, grid={"tile": 96})
+    assert run_job(whole)["state"] == "done"
+    assert run_job(_job(one, "later", grid={"tile": 96}))["state"] == "done"
+    assert len([*(one / "later" / "items" / SCENE).iterdir()]) > 1
+    later = _job(one, "later", outputs={"scene_cog": True}, grid={"tile": 96})
+    summary = run_job(later)
+    assert (summary["state"], summary["tiles"]["done"]) == ("done", 0)
+    assert pixels(one / "later") == pixels(one / "at-once")
+    assert run_job(later)["state"] == "nothing new"
+    # Items of tiles that have none could not be listed.
+    with pytest.raises(JobChangedError, match=r"outputs\.scene_cog was true and is false"):
+        run_job(_job(one, "later", grid={"tile": 96}))
 
 
 @pytest.mark.cluster

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from typer.testing import CliRunner
 
 import lstzoom
@@ -119,6 +122,35 @@ def test_exit_codes_are_those_of_runs(region: Path, tmp_path: Path) -> None:
     code, _, err = called(*words)
     assert (code, "tiles failed" in err) == (4, True)
     broken.write_bytes(content)
+    assert called(*words)[0] == 0
+
+
+@pytest.mark.parametrize("at", ["write_region", "create", "finalise"])
+def test_a_full_disk_ends_it_and_the_same_command_goes_on(
+    region: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    words = ("mosaic", region, "-o", tmp_path / "mosaic.zarr", *SETTINGS, "-q")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"lstzoom.mosaics.make.cube.{at}", full)
+        code, _, err = called(*words)
+    assert (code, "No space left on device; make room" in err) == (6, True), err
+    assert called(*words)[0] == 0
+
+
+def test_a_cog_that_cannot_be_written_is_told_and_the_store_is_there(
+    region: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise rasterio.errors.RasterioIOError("Write failed")
+
+    words = ("mosaic", region, "-o", tmp_path / "a.zarr", *SETTINGS, "--cog", tmp_path / "a.tif", "-q")
+    with monkeypatch.context() as patch:
+        patch.setattr("lstzoom.mosaics.make.write_cog", fails)
+        code, _, err = called(*words)
+    assert (code, "cannot write" in err, "a.tif" in err) == (6, True, True), err
     assert called(*words)[0] == 0
 
 
