@@ -2,8 +2,9 @@
 
 The scheduler knows the tasks in flight and no others, so that its memory and the time of a task do not grow
 with the run. Tasks are given in the order in which they come: what is given first is worked on first. A task
-that fails is given again after a pause; a worker that dies costs its tasks an attempt and nobody else. The
-cluster may grow and shrink: the window follows its threads.
+that fails is given again after a pause. A worker that dies takes all its tasks along, and which of them is at
+fault nobody can tell: what went with several workers is given once more with nothing beside it. The cluster may
+grow and shrink: the window follows its threads.
 """
 
 from __future__ import annotations
@@ -248,6 +249,8 @@ class _Given(Generic[T]):
     task: T
     first: float
     attempts: int = 0
+    alone: bool = False
+    """Nothing else is in flight beside it."""
 
 
 class _Window:
@@ -392,6 +395,7 @@ class _Drive(Generic[T]):
     retryable: Callable[[BaseException], bool]
     running: dict[Any, tuple[Any, _Given[T]]] = field(default_factory=dict)
     later: list[tuple[float, int, _Given[T]]] = field(default_factory=list)
+    suspects: list[_Given[T]] = field(default_factory=list)
     finished: SimpleQueue[Any] = field(default_factory=SimpleQueue)
     done: int = 0
     failed: int = 0
@@ -407,14 +411,18 @@ class _Drive(Generic[T]):
 
     @property
     def is_over(self) -> bool:
-        return self.exhausted and not self.running and not self.later
+        return self.exhausted and not (self.running or self.later or self.suspects)
 
     # Giving
 
     def fill(self, size: int) -> None:
         """Give tasks until there are so many in flight; those that wait for another attempt come first."""
         room = size - len(self.running)
-        if room <= 0:
+        if room <= 0 or (self.suspects and self.running):
+            return
+        if self.suspects:
+            suspect = self.suspects.pop()
+            self._give([suspect], *self._kind(suspect))
             return
         given = [*self._due(room)]
         assert self._waiting is not None  # noqa: S101
@@ -504,7 +512,7 @@ class _Drive(Generic[T]):
             yield Outcome(given.task, result, None, given.attempts, seconds)
             return
         error = result.error if isinstance(result, _Raised) else self._error(future)
-        if self.uses is not None and (isinstance(error, _LostError) or _is_lost(error)):
+        if self.uses is not None and isinstance(error, _LostError | _KilledError):
             self.shared.forget(self.uses(given.task))
         if isinstance(error, _LostError):
             # Not its fault: it costs no attempt.
@@ -512,7 +520,15 @@ class _Drive(Generic[T]):
             heapq.heappush(self.later, (time.monotonic() + 1.0, self.number + self.retried, given))
             self.retried += 1
             return
-        if given.attempts <= self.retries and self.retryable(error):
+        killed = isinstance(error, _KilledError)
+        if killed and not given.alone:
+            # By whose fault is open: that costs no attempt either.
+            given.attempts -= 1
+            given.alone = True
+            self.suspects.append(given)
+            self.retried += 1
+            return
+        if given.attempts <= self.retries and self.retryable(error) and not killed:
             self.retried += 1
             pause = self.backoff * 2 ** (given.attempts - 1)
             logger.info("attempt %d failed, again in %.1f s: %s", given.attempts, pause, error)
@@ -526,7 +542,7 @@ class _Drive(Generic[T]):
             return _LostError(f"the task was lost with its scheduler or worker ({future.status})")
         error = future.exception()
         if _is_lost(error):
-            return ClusterError(
+            return _KilledError(
                 "its worker died, again and again, most likely for want of memory: give each more "
                 f"(cluster.memory), or make tiles smaller (grid.tile): {error}"
             )
@@ -544,6 +560,10 @@ class _Drive(Generic[T]):
 
 class _LostError(ClusterError):
     """The task went with its scheduler, or its result could not be fetched."""
+
+
+class _KilledError(ClusterError):
+    """Several workers died while they had the task."""
 
 
 def _is_lost(error: object) -> bool:

@@ -172,6 +172,25 @@ def test_workers_that_are_killed_cost_nothing_but_time() -> None:
     assert sorted(results) == [1000 * (n // 50) + n for n in range(150)]
 
 
+def _die_or_wait(number: int) -> int:
+    time.sleep(0.2)
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.4)
+    return number
+
+
+def test_who_kills_workers_fails_and_who_was_beside_it_does_not() -> None:
+    outcomes: dict[int, Outcome[int]] = {}
+    with connect(Cluster(workers=1, threads=4), check=False) as client:
+        tally = drive(
+            range(6), _die_or_wait, client, on_done=lambda one: outcomes.update({one.task: one}), retries=0
+        )
+    assert (tally.done, tally.failed) == (5, 1)
+    assert "cluster.memory" in str(outcomes.pop(2).error)
+    assert {number: one.result for number, one in outcomes.items()} == {n: n for n in (0, 1, 3, 4, 5)}
+
+
 def test_results_that_cannot_be_made_anew_are_given_again(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
