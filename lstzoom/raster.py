@@ -1124,8 +1124,11 @@ def _units_of(source: RasterSource, units: LstUnits) -> Literal["K", "C"]:
 
 def _units_message(source: RasterSource, units: LstUnits, known: str, sample: NDArray[np.float32]) -> str:
     median = float(np.median(sample))
-    if 0 <= sample.min() and sample.max() <= _REFLECTANCE and known == "K":
-        remedy = "they look like reflectance: LST comes first, then VNIR; if they are degrees Celsius, pass --lst-units C"
+    if known == "K" and sample.min() >= 0 and sample.max() <= _REFLECTANCE:
+        remedy = (
+            "they look like reflectance: LST comes first, then VNIR; if they are degrees Celsius, pass "
+            "--lst-units C"
+        )
     elif _CELSIUS[0] <= median <= _CELSIUS[1]:
         remedy = "if they are degrees Celsius, pass --lst-units C"
     elif KELVIN_RANGE[0] <= median <= KELVIN_RANGE[1]:
