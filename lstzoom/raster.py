@@ -48,7 +48,7 @@ from rasterio.windows import Window
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.grid import describe_grid, is_sheared
 from lstzoom.kernels.resample import Method, Taps, resample_axes, resample_points, shifted, taps
-from lstzoom.types import YX
+from lstzoom.types import LST_ATTRS, YX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -1068,8 +1068,7 @@ def open_lst(
 def lst_source(source: RasterSource, chunks: Chunks | None = None) -> xr.DataArray:
     """Open a band that is known to be kelvin on its own grid, lazily; see `open_lst` for the result."""
     array = _dask(LazyRaster(source, source.geobox), _chunk_shape(chunks))
-    attrs = {"units": "K", "standard_name": "surface_temperature"}
-    return _on_grid(array, source.geobox, "lst", attrs)
+    return _on_grid(array, source.geobox, "lst", dict(LST_ATTRS))
 
 
 def lazy_lst(
