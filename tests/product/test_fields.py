@@ -16,7 +16,7 @@ from shapely.geometry import shape
 
 from lstzoom.errors import GridMismatchError
 from lstzoom.jobs.items import Described, make_item
-from lstzoom.jobs.plan import link_of
+from lstzoom.jobs.plan import links_of
 from lstzoom.product import metadata as md
 from lstzoom.product.fields import centre, footprint, ground, joined_bounds
 
@@ -62,13 +62,24 @@ def test_a_told_footprint_across_the_antimeridian_is_cut_in_the_feature() -> Non
 def test_items_lead_to_what_they_were_made_of_without_signatures() -> None:
     known, unknown = (pystac.Item(name, None, None, datetime(2026, 1, 1, tzinfo=UTC), {}) for name in "ab")
     known.set_self_href("https://user:secret@host/a.json?sig=1")
-    assert (link_of(known), link_of(unknown)) == (("a", "https://***@host/a.json"), None)
+    assert links_of(known) == [("a", "https://***@host/a.json")]
+    unknown.add_asset("lst", pystac.Asset("https://user:secret@host/lst.tif?sig=1"))
+    assert links_of(unknown) == [("b: lst", "https://***@host/lst.tif")]
     described = Described(
-        "s", datetime(2026, 1, 1, tzinfo=UTC), "c", "uint16", {}, [("a", "https://host/a.json")]
+        "s",
+        datetime(2026, 1, 1, tzinfo=UTC),
+        "c",
+        "uint16",
+        {},
+        [("a", "https://host/a.json"), ("b: lst", "/data/lst.tif"), ("c: lst", "/data/lst.img")],
     )
     item = make_item(described, "scene", box(32601, 166_000, 200_000, 1500), {})
     links = [one for one in item["links"] if one["rel"] == "derived_from"]
-    assert [(one["title"], one["href"]) for one in links] == [("a", "https://host/a.json")]
+    assert [(one["title"], one["href"], one.get("type")) for one in links] == [
+        ("a", "https://host/a.json", "application/geo+json"),
+        ("b: lst", "/data/lst.tif", "image/tiff; application=geotiff"),
+        ("c: lst", "/data/lst.img", None),
+    ]
     assert item["geometry"]["type"] == "MultiPolygon"
     assert item["bbox"][0] > item["bbox"][2]
 
