@@ -44,14 +44,15 @@ def stac_api(items: Sequence[dict[str, Any]], folder: Path) -> Iterator[str]:
         command = [program, "serve", str(file), "--create-collections", "--addr", f"127.0.0.1:{port}"]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            _wait_for(address, process)
+            wait_for(address, process)
             yield address
         finally:
             process.terminate()
             process.wait(10)
 
 
-def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server that was started answers."""
     for _ in range(200):
         assert process.poll() is None, "the server stopped"
         try:
