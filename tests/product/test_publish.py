@@ -29,6 +29,7 @@ from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.product import MaskRules, ProductPlan, ingest, open_bundle, open_outputs, publish
 from lstzoom.product import metadata as md
 from lstzoom.product.naming import LongName, ShortName, kind_of
+from lstzoom.product.provenance import read_extras
 from lstzoom.product.simulated import BundlePlan, write_bundle
 from lstzoom.simulate import Scene, simulate_scene
 
@@ -623,7 +624,9 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
     model, accuracy = tmp_path / "model.lstzoom", tmp_path / "accuracy.json"
     fitted = CliRunner().invoke(cli.app, ["fit", str(bundle), "-o", str(model)])
     assert fitted.exit_code == cli.OK, fitted.stderr
-    accuracy.write_text('{"rmse": 1.5, "r2": NaN}', encoding="utf-8")
+    figures = {"lstzoom": {"rmse": 1.5, "ssim": float("nan")}, "bicubic": {"rmse": 2.0}}
+    told = {"mode": "one-scale-up", "ratio": 3, "methods": figures}
+    accuracy.write_text(json.dumps(told), encoding="utf-8")
     (tmp_path / "out").mkdir()
     arguments = [
         "product", bundle, run / "lst.tif", "--qa", run / "qa.tif", "-o", tmp_path / "out", "--edition", "B",
@@ -635,7 +638,7 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
     block = properties(folder)["sharpening"]
     assert block["model_file"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert block["model_file"]["content_hash"] == block["model_content_hash"]
-    assert block["accuracy_one_scale_up"] == {"rmse": 1.5, "r2": None}
+    assert block["accuracy_one_scale_up"]["methods"]["lstzoom"] == {"rmse": 1.5, "ssim": None}
     again = CliRunner().invoke(cli.app, [str(one) for one in arguments])
     assert again.exit_code == cli.BAD_INPUT
     assert "--overwrite" in again.stderr
@@ -646,6 +649,37 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
         refused = CliRunner().invoke(cli.app, [*map(str, arguments), "--overwrite"])
         assert refused.exit_code == cli.BAD_INPUT
         assert what in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{}", "is not what `lstzoom validate --json` writes"),
+        ("[1]", "is not what"),
+        ("no JSON", "is not what"),
+        (
+            '{"mode": "guess", "ratio": 3, "methods": {"lstzoom": {"rmse": 1}, "bicubic": {"rmse": 2}}}',
+            "none",
+        ),
+        (
+            '{"mode": "direct", "ratio": 3, "methods": {"lstzoom": {"rmse": 1}, "bicubic": {"rmse": 2}}}',
+            "truth",
+        ),
+    ],
+)
+def test_what_tells_no_accuracy_is_refused(tmp_path: Path, content: str, what: str) -> None:
+    (tmp_path / "accuracy.json").write_text(content)
+    with pytest.raises(InputError, match=r"accuracy\.json.*" + what):
+        read_extras(accuracy=tmp_path / "accuracy.json")
+
+
+def test_a_result_of_other_pixels_than_a_bundle_has_is_refused(bundle: Path, tmp_path: Path) -> None:
+    lst = tmp_path / "lst.tif"
+    done = CliRunner().invoke(cli.app, ["sharpen", str(bundle), "-o", str(lst), "--ratio", "6", "--quiet"])
+    assert done.exit_code == cli.OK, done.stderr
+    with pytest.raises(InputError, match=r"pixels of 5 m.*sharpen with --ratio 3"):
+        publish(bundle, open_outputs(lst), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_mask_of_the_product_is_that_of_the_input(product: Path, bundle: Path) -> None:
