@@ -18,6 +18,8 @@ import pytest
 import rasterio
 import rioxarray
 import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from pystac.validation.local_validator import get_local_schema_cache
 from referencing import Registry, Resource
 from rio_cogeo import cog_validate
@@ -28,7 +30,8 @@ from lstzoom.config import SharpenConfig
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.product import MaskRules, ProductPlan, ingest, open_bundle, open_outputs, publish
 from lstzoom.product import metadata as md
-from lstzoom.product.naming import LongName, ShortName, kind_of
+from lstzoom.product.fields import centre, footprint
+from lstzoom.product.naming import LongName, ShortName, geohash_bounds, kind_of
 from lstzoom.product.provenance import read_extras
 from lstzoom.product.simulated import BundlePlan, write_bundle
 from lstzoom.simulate import Scene, simulate_scene
@@ -87,7 +90,7 @@ def properties(folder: Path) -> dict[str, Any]:
         layer(folder, "metadata").read_text(encoding="utf-8"), parse_constant=refuse
     )
     assert content["type"] == "Feature"
-    assert content["geometry"]["type"] == "Polygon"
+    assert content["geometry"]["type"] in ("Polygon", "MultiPolygon")
     return dict(content["properties"])
 
 
@@ -513,6 +516,40 @@ def test_a_bundle_with_the_same_names_on_the_same_grid_is_refused(tmp_path: Path
         publish(other, open_outputs(lst), tmp_path / "products")
     assert not (tmp_path / "products").exists()
     assert publish(one, open_outputs(lst), tmp_path / "products").is_dir()
+
+
+@pytest.mark.parametrize("epsg_x_y", [(32601, 165_600, 200_000), (3031, -750, 600)])
+@pytest.mark.parametrize("told", [True, False])
+def test_products_on_the_antimeridian_and_at_a_pole_lie_where_they_are(
+    tmp_path: Path, epsg_x_y: tuple[int, float, float], *, told: bool
+) -> None:
+    epsg, x, y = epsg_x_y
+    scene = simulate_scene((120, 150), bands=("blue", "green", "red", "rededge", "nir", "nir08"), seed=2)
+    grid = GeoBox(scene.truth.shape, Affine(10, 0, x, 0, -10, y), f"EPSG:{epsg}")
+    here = write_bundle(tmp_path / "in", scene=replace(scene, geobox=grid))
+    if not told:
+        path = next(here.glob("*METADATA.json"))
+        content = json.loads(path.read_text())
+        content["geometry"] = None
+        for key in ("geometry", "bbox", "centroid"):
+            del content["properties"]["geometric"][key]
+        path.write_text(json.dumps(content))
+    lst = tmp_path / "lst.tif"
+    done = CliRunner().invoke(cli.app, ["sharpen", str(here), "-o", str(lst), "--quiet"])
+    assert done.exit_code == cli.OK, done.stderr
+    folder = publish(here, open_outputs(lst), tmp_path / "out")
+    item = pystac.Item.from_file(str(folder / "stac_item.json"))
+    area, bounds = footprint(grid)
+    assert item.bbox == properties(folder)["geometric"]["bbox"] == bounds
+    assert item.geometry == area
+    lon, lat = centre(grid)
+    assert properties(folder)["geometric"]["centroid"] == pytest.approx({"lon": lon, "lat": lat})
+    west, south, east, north = geohash_bounds(folder.name.split("_")[2])
+    assert west <= lon <= east
+    assert south <= lat <= north
+    loaded = odc.stac.load([item], bands=["lst"])
+    with rasterio.open(item.assets["lst"].get_absolute_href()) as file:
+        np.testing.assert_array_equal(loaded.lst.values[0], file.read(1))
 
 
 def test_what_exists_is_replaced_only_on_demand(bundle: Path, run: Path, tmp_path: Path) -> None:
