@@ -104,8 +104,8 @@ def test_a_bundle_is_validated_without_its_clouds(bundle: Path, scene: Scene, tm
     told = json.loads(done.stdout)
     valid = open_bundle(bundle).load().valid
     assert valid is not None
-    clear = np.asarray(valid.values.reshape(40, 3, 50, 3).all(axis=(1, 3)))[:39, :48]
-    whole = clear.reshape(13, 3, 16, 3).all(axis=(1, 3))
+    clear = np.all(valid.values.reshape(40, 3, 50, 3), axis=(1, 3))[:39, :48]
+    whole = np.all(clear.reshape(13, 3, 16, 3), axis=(1, 3))
     assert not clear.all()
     assert told["mode"] == "one-scale-up"
     # Thermal pixels in which any part of a cloud lies are no truth, and make no coarser pixel.
