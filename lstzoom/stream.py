@@ -215,6 +215,18 @@ class _Tally:
             return None
         return {"min": self.low, "mean": self.total / self.count, "max": self.high}
 
+    def described(self, encoding: Encoding) -> dict[str, dict[str, Any]]:
+        """Attributes of variables, as `lstzoom.cube.finalise` writes them, as far as they are known."""
+        share = round(100 * self.count / max(int(self.flags.sum()), 1), 4)
+        found: dict[str, Any] = {"statistics": {"count": self.count, "valid_percent": share}}
+        if self.count:
+            ends = np.array([self.low, self.high], np.float32)
+            low, high = (round(one, 6) for one in encoding.decode(encoding.encode(ends)).tolist())
+            mean = round(self.total / self.count, 3)
+            found["statistics"] |= {"minimum": low, "maximum": high, "mean": mean}
+            found["actual_range"] = [low, high]
+        return {"lst": found, "qa": {"flag_counts": [*self.by_flag.values()]}}
+
     @property
     def by_flag(self) -> dict[str, int]:
         return {MEANINGS[flag]: int(self.flags[flag]) for flag in QA}
@@ -414,6 +426,8 @@ def write_scene(
             sinks.write(window, whole)
             report(done, count)
         sinks.tag(_upper(tally.account))
+        if sinks.store is not None:
+            sinks.store.describe(tally.described(targets.encoding))
     seconds = time.perf_counter() - start
     return Written(
         targets.paths, grid, count, settings.chunk, seconds, tally.kelvin, tally.by_flag, shift, aligned,

@@ -25,7 +25,7 @@ from rasterio.windows import Window
 
 from lstzoom.cube.regions import require_shape, window_of, write_region
 from lstzoom.cube.spec import CubeSpec, ZarrVariable
-from lstzoom.cube.store import consolidate, json_safe, open_group
+from lstzoom.cube.store import array_of, consolidate, json_safe, open_group
 from lstzoom.cube.template import create
 from lstzoom.encoding import ENCODINGS, FLOAT32, QA, RADIANCE, UINT16, Encoding
 from lstzoom.errors import InputError
@@ -421,6 +421,12 @@ class ZarrSink:
     def tag(self, attrs: Mapping[str, Any]) -> None:
         """Add attributes that were not known before."""
         open_group(self.store).attrs.update(json_safe(attrs))
+
+    def describe(self, attrs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add attributes of variables that were not known before."""
+        group = open_group(self.store)
+        for name, more in attrs.items():
+            array_of(group, name).attrs.update(json_safe(more))
 
     def write(self, blocks: Mapping[str, NDArray[Any]], yx: tuple[slice, slice]) -> None:
         """Write blocks of values, by variable, to a window of whole shards."""

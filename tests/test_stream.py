@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 
 import lstzoom
-from lstzoom import raster, stream
+from lstzoom import cube, raster, stream
 from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.halo import Block, blocks, cut, ordered
 from lstzoom.inputs import SceneArrays, from_files, prepare
@@ -67,6 +68,28 @@ def test_the_residual_before_correction_is_summed_up(
     assert float(account["lstzoom_residual_rmse"]) > 0.05
     with rasterio.open(tmp_path / "out.tif") as file:
         assert float(file.tags()["LSTZOOM_RESIDUAL_RMSE"]) == account["lstzoom_residual_rmse"]
+
+
+def test_the_store_says_what_it_holds_as_a_cube_does(files: dict[str, Path], tmp_path: Path) -> None:
+    scene, out = opened(files), tmp_path / "out.zarr"
+    targets = stream.Targets(lst=tmp_path / "out.tif", zarr=out)
+    stream.write_scene(scene, targets, config=lstzoom.SharpenConfig(chunk=64), threads=2)
+
+    def told() -> tuple[dict[str, Any], list[float], list[int]]:
+        with xr.open_zarr(out) as store:
+            lst, qa = store.lst.attrs, store.qa.attrs
+            assert lst["actual_range"] == pytest.approx([float(store.lst.min()), float(store.lst.max())])
+            assert qa["flag_counts"] == np.bincount(store.qa.values.ravel(), minlength=6).tolist()
+            return dict(lst["statistics"]), lst["actual_range"], qa["flag_counts"]
+
+    statistics, *others = told()
+    cube.finalise(out)
+    finished, *finished_others = told()
+    assert others == finished_others
+    assert finished.pop("stddev") > 1
+    # The mean is that of values before they were rounded.
+    assert statistics.pop("mean") == pytest.approx(finished.pop("mean"), abs=2e-3)
+    assert statistics == finished
 
 
 def test_moved_files_give_the_bits_of_moved_arrays(files: dict[str, Path], tmp_path: Path) -> None:
@@ -203,7 +226,7 @@ PEAK = """
 import re, sys
 from pathlib import Path
 import lstzoom
-from lstzoom import raster, stream
+from lstzoom import cube, raster, stream
 from lstzoom.config import SampleConfig
 from lstzoom.inputs import from_files
 lst, red, nir, out = sys.argv[1:]

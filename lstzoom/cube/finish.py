@@ -219,14 +219,16 @@ def _described(array: zarr.Array[Any], whole: _Moments) -> dict[str, Any]:
     }
     if not whole.number:
         return {"statistics": statistics}
+    # Steps of 0.01 are not exact in binary.
+    low, high = round(whole.low, 6), round(whole.high, 6)
     statistics |= {
-        "minimum": whole.low,
-        "maximum": whole.high,
+        "minimum": low,
+        "maximum": high,
         # The last digits depend on how values were joined, and so on the side of shards.
         "mean": round(whole.mean, 6),
         "stddev": round(math.sqrt(whole.squares / whole.number), 6),
     }
-    return {"statistics": statistics, "actual_range": [whole.low, whole.high]}
+    return {"statistics": statistics, "actual_range": [low, high]}
 
 
 def _remove_partial(url: Url) -> None:
