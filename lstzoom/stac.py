@@ -51,8 +51,6 @@ _EXTENSIONS: Final = [EXTENSIONS["proj"], EXTENSIONS["raster"]]
 _ZERO_CELSIUS: Final = 273.15
 _KELVIN_NAMES: Final = frozenset({"", "k", "kelvin", "kelvins"})
 _CELSIUS_NAMES: Final = frozenset({"c", "°c", "degc", "celsius", "degree_celsius", "degrees celsius"})
-# Pixels this much finer than the target are averaged; the same limit as in `lstzoom.raster`.
-_FINER: Final = 1.5
 _ALIGNED: Final = 0.01
 # Rows or columns of a raster: GDAL counts them in 31 bits.
 _LARGEST: Final = 2**31 - 1
@@ -263,7 +261,10 @@ def load_pair(
     *,
     ratio: int | None = None,
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Load fine reflectance and coarse LST of one scene from STAC items, lazily.
+    """Load fine reflectance and coarse LST of one scene from STAC items, lazily, through odc-stac.
+
+    For items that tell roles, grids and encodings as those of `write_pair` do. Items of real sources, with
+    their masks, access and habits, are for `lstzoom.load`, which gives the same values of these.
 
     Parameters
     ----------
@@ -607,7 +608,7 @@ def _resampling(source: GeoBox, target: GeoBox) -> str:
     if source.crs != target.crs:
         return "bilinear"
     ratio = target.affine.a / source.affine.a
-    if ratio >= _FINER:
+    if ratio >= raster.FINER:
         return "average"
     repeats = round(1 / ratio)
     offset = [
