@@ -90,6 +90,10 @@ def find_asset(item: pystac.Item, layer: Layer) -> str | None:
     for key in layer.assets:
         if key in item.assets:
             return key
+    folded = {key.casefold(): key for key in reversed(item.assets)}
+    for key in layer.assets:
+        if key.casefold() in folded:
+            return folded[key.casefold()]
     # Of two addresses of one file, the one that opens without credentials of a cloud.
     hrefs = sorted(item.assets.items(), key=lambda one: one[1].href.startswith(("s3://", "gs://")))
     for pattern in layer.hrefs:

@@ -622,6 +622,14 @@ def test_sentinel_2_by_other_names(archive: Archive, tmp_path: Path, form: Form)
     same_pair([archive.landsat(str(archive.folder)), item], pair_of(archive))
 
 
+def test_case_of_keys_does_not_matter(archive: Archive) -> None:
+    root = str(archive.folder)
+    given = [archive.landsat(root), archive.sentinel2(root)]
+    for item in given:
+        item["assets"] = {key.upper(): asset for key, asset in item["assets"].items()}
+    same_pair(given, pair_of(archive))
+
+
 def test_a_name_that_two_assets_bear_is_none(archive: Archive, tmp_path: Path) -> None:
     item = wild.sentinel2_named(archive, tmp_path)
     item["assets"]["again"] = dict(item["assets"]["layer-b04"])
