@@ -38,7 +38,7 @@ error_log {folder}/error.log warn;
 events {{ worker_connections 512; }}
 http {{
     {temporary}
-    types {{ image/tiff tif tiff TIF; text/html html; application/json json; }}
+    types {{ image/tiff tif tiff; text/html html; application/json json; }}
     default_type application/octet-stream;
     log_format asked escape=json '{{"method": "$request_method", "path": "$request_uri", "status": $status, '
         '"range": "$http_range", "sent": $body_bytes_sent, "authorization": "$http_authorization"}}';
