@@ -44,7 +44,7 @@ http {{
         '"range": "$http_range", "sent": $body_bytes_sent, "authorization": "$http_authorization"}}';
     access_log {folder}/asked.log asked;
     split_clients "$connection" $refused {{ 40% 1; * ""; }}
-    limit_req_zone $server_port zone=slow:1m rate=2r/s;
+    limit_req_zone $server_port zone=slow:1m rate=5r/s;
     server {{
         listen 127.0.0.1:{port};
         root {files};
