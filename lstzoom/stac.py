@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,7 +52,8 @@ DEFAULT_CHUNK: Final = 256
 _EXTENSIONS: Final = [EXTENSIONS["proj"], EXTENSIONS["raster"]]
 _ZERO_CELSIUS: Final = 273.15
 _KELVIN_NAMES: Final = frozenset({"", "k", "kelvin", "kelvins"})
-_CELSIUS_NAMES: Final = frozenset({"c", "°c", "degc", "celsius", "degree_celsius", "degrees celsius"})
+_CELSIUS_NAMES: Final = frozenset({"c", "celsius"})
+_DEGREES: Final = re.compile(r"^(°|degrees?|deg)[\s_]*(?=[ck])")
 _ALIGNED: Final = 0.01
 # Rows or columns of a raster: GDAL counts them in 31 bits.
 _LARGEST: Final = 2**31 - 1
@@ -513,7 +515,8 @@ def _in_kelvin(band: _Band) -> _Band:
 
 def kelvin_shift(unit: str) -> float | None:
     """Return what to add to temperatures of a unit to get kelvin; None where the unit is another one."""
-    unit = unit.strip().lower()
+    # Nobody measures kelvin in degrees, and many catalogues say so.
+    unit = _DEGREES.sub("", unit.strip().lower())
     if unit in _KELVIN_NAMES:
         return 0.0
     return _ZERO_CELSIUS if unit in _CELSIUS_NAMES else None

@@ -248,6 +248,18 @@ def test_tiles_of_one_date_are_put_together(folder: Path, scene: Scene) -> None:
     np.testing.assert_allclose(stack.values, scene.vnir, rtol=0, atol=5.1e-5)
 
 
+@pytest.mark.parametrize(
+    ("units", "shift"),
+    [
+        (("", "K", "kelvin", "Kelvin", "kelvins", "degK", "°K", "degrees Kelvin", "degree_kelvin"), 0.0),
+        (("C", "°C", "degC", "deg C", "Celsius", "degree_Celsius", "degrees celsius"), 273.15),
+        (("degrees", "deg", "°", "F", "degF", "W m-2", "cK", "1", "mK"), None),
+    ],
+)
+def test_spellings_of_units(units: tuple[str, ...], shift: float | None) -> None:
+    assert {unit: stac.kelvin_shift(unit) for unit in units} == dict.fromkeys(units, shift)
+
+
 def test_celsius_becomes_kelvin_and_other_units_are_refused(folder: Path, scene: Scene) -> None:
     lst, vnir = items_of(folder)
     band = lst.assets["lst"].extra_fields["bands"][0]
