@@ -65,7 +65,7 @@ LstUnits: TypeAlias = Literal["auto", "K", "C"]
 
 DEFAULT_CHUNK: Final = 2048
 _ALIGNED: Final = 0.01
-_FINER: Final = 1.5
+FINER: Final = 1.5
 _OPEN_FILES: Final = 64
 _SHORT: Final = ("uint8", "int8", "uint16", "int16")
 # Larger reads are split, so that a source far finer than the target keeps memory flat.
@@ -496,7 +496,7 @@ def _snapped(axis: _Axis, size: int) -> tuple[_Axis, bool]:
 def _method(resampling: Resampling, scale: float, *, replicate: bool) -> Method:
     if replicate or resampling == "nearest":
         return "nearest"
-    if scale >= _FINER:
+    if scale >= FINER:
         return "average"
     return "cubic" if resampling == "cubic" else "bilinear"
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,9 +52,8 @@ DEFAULT_CHUNK: Final = 256
 _EXTENSIONS: Final = [EXTENSIONS["proj"], EXTENSIONS["raster"]]
 _ZERO_CELSIUS: Final = 273.15
 _KELVIN_NAMES: Final = frozenset({"", "k", "kelvin", "kelvins"})
-_CELSIUS_NAMES: Final = frozenset({"c", "°c", "degc", "celsius", "degree_celsius", "degrees celsius"})
-# Pixels this much finer than the target are averaged; the same limit as in `lstzoom.raster`.
-_FINER: Final = 1.5
+_CELSIUS_NAMES: Final = frozenset({"c", "celsius"})
+_DEGREES: Final = re.compile(r"^(°|degrees?|deg)[\s_]*(?=[ck])")
 _ALIGNED: Final = 0.01
 # Rows or columns of a raster: GDAL counts them in 31 bits.
 _LARGEST: Final = 2**31 - 1
@@ -264,7 +264,10 @@ def load_pair(
     *,
     ratio: int | None = None,
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Load fine reflectance and coarse LST of one scene from STAC items, lazily.
+    """Load fine reflectance and coarse LST of one scene from STAC items, lazily, through odc-stac.
+
+    For items that tell roles, grids and encodings as those of `write_pair` do. Items of real sources, with
+    their masks, access and habits, are for `lstzoom.load`, which gives the same values of these.
 
     Parameters
     ----------
@@ -512,7 +515,8 @@ def _in_kelvin(band: _Band) -> _Band:
 
 def kelvin_shift(unit: str) -> float | None:
     """Return what to add to temperatures of a unit to get kelvin; None where the unit is another one."""
-    unit = unit.strip().lower()
+    # Nobody measures kelvin in degrees, and many catalogues say so.
+    unit = _DEGREES.sub("", unit.strip().lower())
     if unit in _KELVIN_NAMES:
         return 0.0
     return _ZERO_CELSIUS if unit in _CELSIUS_NAMES else None
@@ -608,7 +612,7 @@ def _resampling(source: GeoBox, target: GeoBox) -> str:
     if source.crs != target.crs:
         return "bilinear"
     ratio = target.affine.a / source.affine.a
-    if ratio >= _FINER:
+    if ratio >= raster.FINER:
         return "average"
     repeats = round(1 / ratio)
     offset = [

@@ -12,8 +12,10 @@ import odc.stac
 import pystac
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 
+import lstzoom
 from lstzoom import stac
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.grid import grid_of
@@ -50,6 +52,15 @@ def test_the_pair_comes_back_with_values_and_grids(scene: Scene, folder: Path) -
     # Half a step of the encoding, and float32.
     np.testing.assert_allclose(lst.values, wanted.lst.values, rtol=0, atol=0.0051)
     np.testing.assert_allclose(vnir.values, wanted.vnir.values, rtol=0, atol=5.1e-5)
+
+
+def test_the_loader_of_sources_gives_the_same(folder: Path) -> None:
+    """By its own way of reading, and by GDAL's of resampling."""
+    vnir, lst = stac.load_pair(folder, chunks=16)
+    pair = lstzoom.load("demo", items=folder, bands=BANDS, chunks=16)
+    for one, other in ((lst, pair.lst), (vnir, pair.vnir)):
+        xr.testing.assert_equal(one.compute(), other.compute())
+        assert one.chunks == other.chunks
 
 
 def test_nothing_is_read_before_it_is_computed(folder: Path) -> None:
@@ -235,6 +246,18 @@ def test_tiles_of_one_date_are_put_together(folder: Path, scene: Scene) -> None:
             asset.extra_fields["proj:transform"] = list(profile["transform"])[:6]
     stack, _ = stac.load_pair([lst, left, right], chunks=8)
     np.testing.assert_allclose(stack.values, scene.vnir, rtol=0, atol=5.1e-5)
+
+
+@pytest.mark.parametrize(
+    ("units", "shift"),
+    [
+        (("", "K", "kelvin", "Kelvin", "kelvins", "degK", "°K", "degrees Kelvin", "degree_kelvin"), 0.0),
+        (("C", "°C", "degC", "deg C", "Celsius", "degree_Celsius", "degrees celsius"), 273.15),
+        (("degrees", "deg", "°", "F", "degF", "W m-2", "cK", "1", "mK"), None),
+    ],
+)
+def test_spellings_of_units(units: tuple[str, ...], shift: float | None) -> None:
+    assert {unit: stac.kelvin_shift(unit) for unit in units} == dict.fromkeys(units, shift)
 
 
 def test_celsius_becomes_kelvin_and_other_units_are_refused(folder: Path, scene: Scene) -> None:

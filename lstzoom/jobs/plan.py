@@ -24,7 +24,7 @@ from lstzoom.sources.job import Job
 from lstzoom.sources.loading import LoadedPair, Readers, find_pairs, load_pair, load_simulated
 from lstzoom.sources.pair import Pair
 from lstzoom.sources.signing import plain
-from lstzoom.sources.times import as_interval
+from lstzoom.sources.times import as_interval, holds
 from lstzoom.sources.windowed import CoarseWindows, windowed
 
 logger = logging.getLogger(__name__)
@@ -304,12 +304,11 @@ def _in_time(pairs: Sequence[Pair], job: Job) -> tuple[list[Pair], list[LeftOut]
 
     Files of one's own have no time of their own unless their names tell it.
     """
-    start, end = as_interval(job.datetime)
+    interval = as_interval(job.datetime)
     kept, left_out = [], []
     for pair in pairs:
         when = pair.lst.when
-        told = when.year > 1970
-        if told and ((start is not None and when < start) or (end is not None and when > end)):
+        if when.year > 1970 and not holds(interval, when):
             left_out.append(
                 LeftOut(pair.lst.item.id, f"its time {when.isoformat()} is not in {job.datetime}")
             )

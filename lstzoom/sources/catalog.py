@@ -50,7 +50,10 @@ class Constants(Model):
 class Layer(Constants):
     """Where a layer is found in an item. The first that matches counts, in the order given."""
 
-    assets: Names = Field(default=(), description="Keys of the asset.")
+    assets: Names = Field(
+        default=(),
+        description="Keys of the asset; of bands and masks, where nothing else fits, names of its only band.",
+    )
     hrefs: Names = Field(
         default=(), description="Patterns of the file name, * for anything; case does not matter."
     )

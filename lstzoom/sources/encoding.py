@@ -23,11 +23,20 @@ import pystac
 from lstzoom import stac
 from lstzoom.errors import InputError, UnitsError
 from lstzoom.raster import RasterSource
-from lstzoom.sources.catalog import Access, BaselineOffset, Constants, Layer, VnirLayers
+from lstzoom.sources.catalog import (
+    Access,
+    BandLayer,
+    BaselineOffset,
+    Constants,
+    Layer,
+    LstLayer,
+    VnirLayers,
+)
 
 logger = logging.getLogger(__name__)
 
 _AGREES: Final = 1e-3
+_PICTURES: Final = frozenset({"overview", "thumbnail", "visual"})
 _IN_NAMES: Final = re.compile(r"_N(\d{4})_")
 
 
@@ -77,10 +86,14 @@ class Encoding:
 
 
 def find_asset(item: pystac.Item, layer: Layer) -> str | None:
-    """Key of the asset that holds a layer: by key, then by file name, then by role."""
+    """Key of the asset that holds a layer: by key, then by file name, by role, by the name of its band."""
     for key in layer.assets:
         if key in item.assets:
             return key
+    folded = {key.casefold(): key for key in reversed(item.assets)}
+    for key in layer.assets:
+        if key.casefold() in folded:
+            return folded[key.casefold()]
     # Of two addresses of one file, the one that opens without credentials of a cloud.
     hrefs = sorted(item.assets.items(), key=lambda one: one[1].href.startswith(("s3://", "gs://")))
     for pattern in layer.hrefs:
@@ -88,7 +101,44 @@ def find_asset(item: pystac.Item, layer: Layer) -> str | None:
             if fnmatch.fnmatchcase(file_name(asset.href).lower(), pattern.lower()):
                 return key
     bearing = [key for key, asset in item.assets.items() if set(layer.roles) & set(asset.roles or ())]
-    return bearing[0] if len(bearing) == 1 else None
+    if len(bearing) == 1:
+        return bearing[0]
+    # Bands and masks alone: a thermal band at the top of the atmosphere has the name of the temperature.
+    named = [] if isinstance(layer, LstLayer) else _of_band(item, layer)
+    return named[0] if len(named) == 1 else None
+
+
+def _of_band(item: pystac.Item, layer: Layer) -> list[str]:
+    """Keys of assets whose only band bears a name of the layer, none coarser than the layer is told."""
+    names = {name.casefold() for name in layer.assets}
+    finest = layer.resolution_m if isinstance(layer, BandLayer) else None
+    found = []
+    for key, asset in item.assets.items():
+        if set(asset.roles or ()) & _PICTURES:
+            continue
+        pixel = _pixel_of(asset)
+        if finest and pixel and pixel > finest * (1 + _AGREES):
+            continue
+        if names & {name.casefold() for name in _band_names(asset)}:
+            found.append(key)
+    return found
+
+
+def _band_names(asset: pystac.Asset) -> set[str]:
+    """Names that an asset of one band gives it, in any version of STAC."""
+    lists = [asset.extra_fields.get(name) for name in ("bands", "eo:bands")]
+    alone = [
+        one[0] for one in lists if isinstance(one, list) and len(one) == 1 and isinstance(one[0], Mapping)
+    ]
+    told = [band.get(name) for band in alone for name in ("name", "common_name", "eo:common_name")]
+    return {name for name in told if isinstance(name, str)}
+
+
+def _pixel_of(asset: pystac.Asset) -> float | None:
+    """Side of an asset's pixels where it tells it."""
+    transform = asset.extra_fields.get("proj:transform")
+    told = transform[0] if isinstance(transform, list) and transform else asset.extra_fields.get("gsd")
+    return abs(float(told)) if isinstance(told, int | float) else None
 
 
 def file_name(href: str) -> str:

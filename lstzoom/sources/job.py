@@ -11,10 +11,10 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from lstzoom.clusters import Cluster
@@ -224,7 +224,7 @@ class Job(Model):
     version: Literal[1] = Field(default=1, description="Version of this format.")
     catalog: CatalogChoice
     area: AreaOfInterest
-    datetime: Annotated[str, BeforeValidator(_time_text)] = Field(
+    datetime: Annotated[str, BeforeValidator(_time_text), AfterValidator(_is_interval)] = Field(
         description="Time or interval of the LST: 2023, 2023-06, 2023-06-01/2023-06-30."
     )
     pair: PairOptions = PairOptions()
@@ -252,7 +252,6 @@ class Job(Model):
     @model_validator(mode="after")
     def _known(self) -> Self:
         """Names of the catalogue: wrong ones are told before anything is searched."""
-        _is_interval(self.datetime)
         source = open_catalog(self.catalog.name)
         if self.catalog.endpoint is not None:
             source.endpoint(self.catalog.endpoint)
@@ -277,6 +276,12 @@ class _Strict(yaml.SafeLoader):
 
     Aliases of aliases make a text of some lines a document that fills the memory.
     """
+
+    # Times stay text, so that one that is none is told as what it is the time of.
+    yaml_implicit_resolvers: ClassVar = {
+        first: [one for one in known if one[0] != "tag:yaml.org,2002:timestamp"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401
         """Build a node that is no alias."""

@@ -28,7 +28,7 @@ from lstzoom.sources.naming import nearest
 from lstzoom.sources.redaction import redact
 from lstzoom.sources.service import collections_there, found_in
 from lstzoom.sources.signing import signs
-from lstzoom.sources.times import Interval, When, as_interval, to_stac, widened
+from lstzoom.sources.times import Interval, When, as_interval, holds, to_stac, widened
 from lstzoom.types import YX
 from lstzoom.wording import counted
 
@@ -237,20 +237,13 @@ def examine(
 
 def _within(found: Found, interval: Interval) -> Found:
     """Take LST outside of the time that is asked for off the candidates, and tell."""
-    start, end = interval
-
-    def late_or_early(one: Candidate) -> bool:
-        # The last second of a day is all of it.
-        last = one.when.replace(microsecond=0)
-        return (start is not None and one.when < start) or (end is not None and last > end)
-
     asked = to_stac(interval)
     out = tuple(
         Unusable(one.item.id, "lst", f"its time {one.when:%Y-%m-%d %H:%M} is outside of {asked}")
         for one in found.lst
-        if late_or_early(one)
+        if not holds(interval, one.when)
     )
-    kept = tuple(one for one in found.lst if not late_or_early(one))
+    kept = tuple(one for one in found.lst if holds(interval, one.when))
     return replace(found, asked=f"{found.asked}, {asked}", lst=kept, unusable=(*found.unusable, *out))
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import requests
 from rasterio.session import DummySession
@@ -116,7 +116,7 @@ def gdal_path(href: str) -> str:
     parts = urlsplit(href)
     prefix = _SCHEMES.get(parts.scheme)
     if prefix is None:
-        return href.removeprefix("file://")
+        return unquote(parts.path) if parts.scheme.lower() == "file" else href
     if prefix == "/vsicurl/":
         return prefix + href
     return f"{prefix}{parts.netloc}{parts.path}"

@@ -85,6 +85,18 @@ def _span(year: int | None, month: int | None, day: int | None) -> Interval:
     return first, datetime(year, month or 12, days, 23, 59, 59, tzinfo=UTC)
 
 
+def holds(interval: Interval, when: datetime) -> bool:
+    """Tell whether a time lies in an interval; the last second of a day is all of it.
+
+    Examples
+    --------
+    >>> holds(as_interval("2023-06"), datetime(2023, 6, 30, 23, 59, 59, 700_000, tzinfo=UTC))
+    True
+    """
+    start, end = interval
+    return (start is None or when >= start) and (end is None or when.replace(microsecond=0) <= end)
+
+
 def widened(interval: Interval, days: float) -> Interval:
     """Both ends moved apart."""
     start, end = interval

@@ -38,13 +38,13 @@ error_log {folder}/error.log warn;
 events {{ worker_connections 512; }}
 http {{
     {temporary}
-    types {{ image/tiff tif tiff TIF; text/html html; application/json json; }}
+    types {{ image/tiff tif tiff; text/html html; application/json json; }}
     default_type application/octet-stream;
     log_format asked escape=json '{{"method": "$request_method", "path": "$request_uri", "status": $status, '
         '"range": "$http_range", "sent": $body_bytes_sent, "authorization": "$http_authorization"}}';
     access_log {folder}/asked.log asked;
     split_clients "$connection" $refused {{ 40% 1; * ""; }}
-    limit_req_zone $server_port zone=slow:1m rate=2r/s;
+    limit_req_zone $server_port zone=slow:1m rate=5r/s;
     server {{
         listen 127.0.0.1:{port};
         root {files};

@@ -238,6 +238,8 @@ def test_addresses_as_gdal_spells_them() -> None:
     assert gdal_path("s3://bucket/a/b.tif") == "/vsis3/bucket/a/b.tif"
     assert gdal_path("https://h/a.tif?x=1") == "/vsicurl/https://h/a.tif?x=1"
     assert gdal_path("file:///data/a.tif") == "/data/a.tif"
+    assert gdal_path("file:///data/of%20one/a%2B.tif") == "/data/of one/a+.tif"
+    assert gdal_path("/data/of%20one/a.tif") == "/data/of%20one/a.tif"
     assert gdal_path("/vsizip/a.zip/b.tif") == "/vsizip/a.zip/b.tif"
     assert gdal_options(Access(), "/data/a.tif") == {}
 

@@ -22,6 +22,18 @@ FIELDS: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("when", ["2023-06-31", "2023-13-01", "2023-06-31/2023-07-02"])
+def test_a_day_that_is_none_is_told_as_the_time(tmp_path: Path, when: str) -> None:
+    """YAML would fail at it, and not say where."""
+    path = tmp_path / "job.yaml"
+    area = "{bbox: [11, 48, 11.2, 48.1]}"
+    path.write_text(f"catalog: {{name: landsat}}\narea: {area}\ndatetime: {when}\n")
+    with pytest.raises(ConfigError, match=rf"datetime: the time '{when}' cannot be read"):
+        read_job(path)
+    path.write_text(path.read_text().replace(when, "2023-06-30"))
+    assert read_job(path).datetime == "2023-06-30"
+
+
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     fields = FIELDS | {
         "masks": {"reject": {"scl": ["snow"]}, "dilate_m": 60},

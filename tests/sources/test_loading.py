@@ -240,6 +240,13 @@ def test_dilation_takes_nothing_away_where_files_end(archive: Archive, tmp_path:
     assert load("landsat-sentinel2", items=both, masks=MaskOptions(dilate_m=200)).valid.values.all()
 
 
+def test_files_may_be_told_as_addresses_of_this_machine(archive: Archive, tmp_path: Path) -> None:
+    """Spaces and the like are escaped in them."""
+    place = tmp_path / "one scene"
+    place.symlink_to(archive.folder)
+    assert_same(pair_of(archive, place.as_uri()), pair_of(archive))
+
+
 def test_masks_follow_the_options(archive: Archive) -> None:
     off = pair_of(archive, masks=MaskOptions(reject={"qa_pixel": (), "scl": ("vegetation",)}))
     assert off.valid.values.all()

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from lstzoom.errors import InputError, UnitsError
 from lstzoom.grid import grid_of
 from lstzoom.sources.catalog import open_catalog
-from lstzoom.sources.loading import load
+from lstzoom.sources.loading import LoadedPair, load
 from lstzoom.sources.pair import make_pairs
 from lstzoom.sources.search import access_of, examine
 from tests.sources import wild
@@ -424,7 +424,10 @@ def only_20_m(archive: Archive, folder: Path) -> wild.Fields:
     item = wild.sentinel2_cdse(archive, folder)
     for key in ("B03", "B04", "B08"):
         asset = item["assets"].pop(f"{key}_10m")
-        item["assets"][f"{key}_20m"] = asset | {"href": f"{folder}/T32UPU_20230703T102019_{key}_20m.jp2"}
+        item["assets"][f"{key}_20m"] = asset | {
+            "href": f"{folder}/T32UPU_20230703T102019_{key}_20m.jp2", "gsd": 20,
+            "proj:shape": [120, 150], "proj:transform": [20, 0, *asset["proj:transform"][2:4], -20, 0],
+        }  # fmt: skip
     return item
 
 
@@ -585,3 +588,61 @@ def test_a_baseline_that_only_the_name_tells(archive: Archive) -> None:
         pair = load("landsat-sentinel2", items=[archive.landsat(root, when="2021-07-02T10:10:00Z"), item])
         wanted = pair_of(archive).vnir.values + np.float32(offset)
         np.testing.assert_allclose(pair.vnir.values, wanted, atol=2e-6)
+
+
+def same_pair(given: list[wild.Fields], wanted: LoadedPair, catalog: str = "landsat-sentinel2") -> LoadedPair:
+    pair = load(catalog, items=given)
+    for name in ("lst", "vnir", "valid", "uncertainty"):
+        np.testing.assert_array_equal(getattr(pair, name).values, getattr(wanted, name).values)
+    return pair
+
+
+@pytest.mark.parametrize("platform", ["LANDSAT_5", "LANDSAT_8"])
+def test_landsat_of_the_usgs_before_stac_1_0(archive: Archive, tmp_path: Path, platform: str) -> None:
+    """Two items with one id; no encoding, no grid, no roles, and a day for a time."""
+    given = [wild.landsat_before_1_0(archive, tmp_path, kind, platform) for kind in ("sr", "st")]
+    now = [wild.landsat_usgs(archive, tmp_path, kind, platform) for kind in ("sr", "st")]
+    pair = same_pair(given, load("landsat", items=now), "landsat")
+    assert pair.attrs["lst_platform"] == platform
+    assert pair.attrs["lst_datetime"] == "2023-07-02T00:00:00+00:00"
+
+
+def test_landsat_of_digital_earth_africa(archive: Archive, tmp_path: Path) -> None:
+    """Two collections, ids that are random: paired by their time."""
+    given = [wild.landsat_de_africa(archive, tmp_path, kind) for kind in ("sr", "st")]
+    now = [wild.landsat_usgs(archive, tmp_path, kind) for kind in ("sr", "st")]
+    same_pair(given, load("landsat", items=now), "landsat")
+
+
+@pytest.mark.parametrize("form", [wild.sentinel2_v0, wild.sentinel2_named])
+def test_sentinel_2_by_other_names(archive: Archive, tmp_path: Path, form: Form) -> None:
+    """Of before STAC 1.0, and of a catalogue that names bands in `eo:bands` alone."""
+    item = form(archive, tmp_path)
+    item["properties"]["earthsearch:boa_offset_applied"] = True
+    same_pair([archive.landsat(str(archive.folder)), item], pair_of(archive))
+
+
+def test_case_of_keys_does_not_matter(archive: Archive) -> None:
+    root = str(archive.folder)
+    given = [archive.landsat(root), archive.sentinel2(root)]
+    for item in given:
+        item["assets"] = {key.upper(): asset for key, asset in item["assets"].items()}
+    same_pair(given, pair_of(archive))
+
+
+def test_a_name_that_two_assets_bear_is_none(archive: Archive, tmp_path: Path) -> None:
+    item = wild.sentinel2_named(archive, tmp_path)
+    item["assets"]["again"] = dict(item["assets"]["layer-b04"])
+    found = examine("landsat-sentinel2", [item])
+    assert found.vnir == ()
+    assert "no asset for the bands ['red']" in found.reasons("vnir")
+
+
+def test_a_thermal_band_of_that_name_is_no_temperature(archive: Archive) -> None:
+    """At the top of the atmosphere it is called so, too."""
+    item = archive.landsat(str(archive.folder))
+    item["assets"]["B10"] = item["assets"].pop("lwir11") | {
+        "href": "LC08_L1TP_193027_20230702_02_T1_B10.TIF",
+        "eo:bands": [{"name": "B10", "common_name": "lwir11"}],
+    }  # fmt: skip
+    assert "no thermal asset" in examine("landsat-sentinel2", [item]).reasons("lst")

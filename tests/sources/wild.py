@@ -280,3 +280,107 @@ def constellr_api(archive: Archive, folder: Path, version: str) -> Fields:
         "LSTPRECISION_SBA01_THQDZSBX_20251123T072838Z", "lstprecision", "https://api.constellr.com/stac",
         archive.lst_grid, "2025-11-23T07:28:38.602271Z", assets, told, version=version,
     )  # fmt: skip
+
+
+def landsat_before_1_0(archive: Archive, folder: Path, kind: str, platform: str = "LANDSAT_8") -> Fields:
+    """USGS, beside scenes of 2020: STAC 0.7, keys with suffix, a day for a time, one id for both items."""
+    letters, instrument, _, band = MISSIONS[platform.lower().replace("_", "-")]
+    base = f"{letters}_L2SP_193027_20230702_20230711_02_T1"
+    root = "https://landsatlook.usgs.gov/data"
+
+    def asset(suffix: str, source: str) -> Fields:
+        path = put(archive, source, folder / f"{base}_{suffix}")
+        return {"title": suffix, "type": "image/vnd.stac.geotiff; cloud-optimized=true", "href": path}
+
+    if kind == "st":
+        assets = {f"ST_{band}.TIF": asset(f"ST_{band}.TIF", "LC08_ST_B10.TIF")}
+        assets |= {"ST_QA.TIF": asset("ST_QA.TIF", "LC08_ST_QA.TIF")}
+        assets |= {f"ST_{one}.TIF": asset(f"ST_{one}.TIF", "LC08_ST_B10.TIF") for one in ("TRAD", "EMIS")}
+    else:
+        numbers = (OLD_SR if instrument != "oli-tirs" else NEW_SR).values()
+        assets = {f"SR_{one}.TIF": asset(f"SR_{one}.TIF", "LC08_ST_B10.TIF") for one in numbers}
+    assets["QA_PIXEL.TIF"] = asset("QA_PIXEL.TIF", "LC08_QA_PIXEL.TIF")
+    assets["MTL.json"] = {"href": f"{root}/MTL.json", "type": "application/json"}
+    assets["index"] = {"href": f"{root}/browser", "type": "text/html"}
+    told = {"eo:cloud_cover": 3.5, "eo:platform": platform, "eo:off_nadir": 0}
+    item = _item(base, f"landsat-c2l2-{kind}", root, archive.lst_grid, "2023-07-02", assets, told)
+    item["links"] = [{"rel": "root", "href": f"{root}/catalog.json"}]
+    return item | {
+        "stac_version": "0.7.0",
+        "stac_extensions": ["eo", "https://landsat.usgs.gov/stac/landsat-extension/schema.json"],
+    }
+
+
+def landsat_de_africa(archive: Archive, folder: Path, kind: str) -> Fields:
+    """Digital Earth Africa, ls8_st and ls8_sr: ids that are random, keys that are names of bands."""
+    base = "LC08_L2SP_193027_20230702_20230711_02_T1"
+    grid = {**_proj(archive.lst_grid)}
+
+    def asset(name: str, source: str) -> Fields:
+        path = put(archive, source, folder / f"{base}_{name}.TIF")
+        return {
+            "title": name,
+            "type": TIFF,
+            "roles": ["data"],
+            "eo:bands": [{"name": name}],
+            "href": path,
+            **grid,
+        }
+
+    layers = {"ST_B10": "LC08_ST_B10.TIF", "ST_QA": "LC08_ST_QA.TIF", "ST_EMIS": "LC08_ST_B10.TIF"}
+    if kind == "sr":
+        layers = {f"SR_{one}": "LC08_ST_B10.TIF" for one in NEW_SR.values()}
+    layers |= {"QA_PIXEL": "LC08_QA_PIXEL.TIF"}
+    assets = {name: asset(name, source) for name, source in layers.items()}
+    told = {
+        "platform": "landsat-8", "odc:product": f"ls8_{kind}", "eo:cloud_cover": 3.5,
+        "created": "2023-07-12T08:00:00Z", **grid,
+    }  # fmt: skip
+    name = f"3b0f-{'a1' if kind == 'st' else 'e7'}-5f53-8b5a"
+    service = "https://explorer.digitalearth.africa/stac"
+    return _item(name, f"ls8_{kind}", service, archive.lst_grid, "2023-07-02T10:10:15.123456Z", assets, told)
+
+
+def sentinel2_v0(archive: Archive, folder: Path) -> Fields:
+    """Earth Search v0, sentinel-s2-l2a-cogs: keys of bands, and nothing of the encoding."""
+    fine = archive.scene.geobox
+    assets: Fields = {
+        "overview": {"href": f"{folder}/L2A_PVI.tif", "type": TIFF, "roles": ["overview"],
+                     "eo:bands": [{"name": f"B{n:02}"} for n in (4, 3, 2)]},
+        "visual": {"href": f"{folder}/TCI.tif", "type": TIFF, "roles": ["overview"],
+                   "eo:bands": [{"name": "B04", "common_name": "red"}, {"name": "B03"}, {"name": "B02"}]},
+    }  # fmt: skip
+    for key, band in {**BANDS, "SCL": "SCL"}.items():
+        grid = fine.zoom_out(2) if key in {"swir16", "swir22", "SCL"} else fine
+        assets[band] = {
+            "href": put(archive, f"S2_{key}.tif", folder / f"{band}.tif"), "type": TIFF, "roles": ["data"],
+            **_place(grid),
+        }  # fmt: skip
+    told = {
+        "platform": "sentinel-2a", "gsd": 10, "view:off_nadir": 0, "sentinel:valid_cloud_cover": True,
+        "eo:cloud_cover": 3.2, "sentinel:product_id": "S2A_MSIL2A_20230703T102031_N0509_R065",
+        "sentinel:processing_baseline": "05.09", "sentinel:boa_offset_applied": True, "proj:epsg": 32632,
+        "created": "2023-07-03T20:00:00.000Z",
+    }  # fmt: skip
+    return _item(
+        "S2A_32UPU_20230703_0_L2A", "sentinel-s2-l2a-cogs", "https://earth-search.aws.element84.com/v0", fine,
+        "2023-07-03T10:20:19Z", assets, told, version="1.0.0-beta.2",
+    ) | {"stac_extensions": ["eo", "view", "proj"]}  # fmt: skip
+
+
+def sentinel2_named(archive: Archive, folder: Path) -> Fields:
+    """A catalogue of one's own: keys that are file names, bands told by `eo:bands` alone."""
+    fine = archive.scene.geobox
+    assets: Fields = {}
+    for key, band in {**BANDS, "SCL": "SCL"}.items():
+        grid = fine.zoom_out(2) if key in {"swir16", "swir22", "SCL"} else fine
+        path = put(archive, f"S2_{key}.tif", folder / f"layer-{band.lower()}.tiff")
+        told: Fields = {"name": band} if key == "SCL" else {"name": f"band {band}", "common_name": key}
+        assets[f"layer-{band.lower()}"] = {"href": path, "type": TIFF, "roles": ["data"],
+                                           "eo:bands": [told], **_place(grid)}  # fmt: skip
+    assets["picture"] = {
+        "href": f"{folder}/picture.tif", "roles": ["visual"],
+        "eo:bands": [{"name": "r", "common_name": "red"}, {"name": "g", "common_name": "green"}],
+    }  # fmt: skip
+    told = {"platform": "sentinel-2a", "s2:processing_baseline": "05.09", "proj:epsg": 32632}
+    return _item("one", "own", "https://stac.example", fine, "2023-07-03T10:20:19Z", assets, told)
