@@ -35,7 +35,7 @@ from lstzoom import (
     cli_report,
     cli_serve,
 )
-from lstzoom.cli_help import EXIT_CODES, Debug, Quiet, Verbose, epilog
+from lstzoom.cli_help import EXIT_CODES, AsJson, Debug, Quiet, Verbose, epilog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.interrupts import check, heard_as_interrupt
 from lstzoom.wording import counted
@@ -778,6 +778,7 @@ def demo(
     ] = 600,
     seed: Seed = 0,
     workers: Workers = 2,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
@@ -789,10 +790,15 @@ def demo(
         with _progress("sharpening", quiet=quiet) as progress:
             say = None if quiet else lambda sentence: typer.echo(sentence, err=True)
             done = run_demo(output, size=size, seed=seed, workers=workers, say=say, progress=progress)
+        made = (*done.written.paths.values(), *done.pictures, *done.pages)
+        if as_json:
+            files = [str(path) for path in made]
+            _write_json({"folder": str(done.folder), "files": files, "score": done.report.to_dict()}, "-")
+            return
         if quiet:
             return
         _show_scores(done.report)
-        for path in (*done.written.paths.values(), *done.pictures, *done.pages):
+        for path in made:
             typer.echo(f"wrote {path}")
         if done.missing:
             typer.echo(f"not everything was drawn: {done.missing}", err=True)
@@ -802,15 +808,20 @@ def demo(
 
 
 @app.command(epilog=epilog("lstzoom warm"))
-def warm(*, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False) -> None:
+def warm(
+    *, as_json: AsJson = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+) -> None:
     """Compile what the first run would compile: for images, clusters and installations."""
     with _session(quiet=quiet, verbose=verbose, debug=debug):
         from lstzoom.warm import warm as compile_all
 
         start = time.perf_counter()
         folder = compile_all()
-        if not quiet:
-            typer.echo(f"compiled kernels are in {folder} ({time.perf_counter() - start:.0f} s)")
+        seconds = time.perf_counter() - start
+        if as_json:
+            _write_json({"folder": str(folder), "seconds": round(seconds, 1)}, "-")
+        elif not quiet:
+            typer.echo(f"compiled kernels are in {folder} ({seconds:.0f} s)")
 
 
 catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")

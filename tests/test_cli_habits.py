@@ -59,6 +59,13 @@ def test_every_command_can_be_quiet_verbose_and_debugged(path: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_tells_its_result_as_json(path: tuple[str, ...]) -> None:
+    names = {name for one in ALL[path].params for name in one.opts}
+    # What these two write is JSON, and YAML, already.
+    assert "--json" in names or path in {("catalog", "ingest"), ("job", "init")}
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
     told = {one.name: getattr(one, "help", None) for one in ALL[path].params}
     assert [name for name, words in told.items() if not words] == []
