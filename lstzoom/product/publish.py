@@ -25,7 +25,7 @@ from lstzoom.product import masks, pictures
 from lstzoom.product.bundle import Bundle, open_bundle
 from lstzoom.product.containers import Container, open_container, sha256_of
 from lstzoom.product.description import COLLECTION_FILE, ITEM_FILE, collect, describe
-from lstzoom.product.fields import COLOUR_MAP
+from lstzoom.product.fields import COLOUR_MAP, centre
 from lstzoom.product.item import footprint_of
 from lstzoom.product.naming import BundleName, LongName, ShortName, geohash
 from lstzoom.product.outputs import Outputs, values_of
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _RGB: Final = ("vnir04", "vnir03", "vnir02")
 _PASSED: Final = ("vnir", "scl_mask", "tcwv", "aot")
+_PIXEL: Final = 10.0
 _SATELLITE: Final = re.compile(r"SBA\d{2}", re.IGNORECASE)
 
 
@@ -151,6 +152,11 @@ def _require_same_scene(source: Bundle, container: Container, outputs: Outputs) 
             f"the result lies on {describe_grid(fine)}, which does not nest in the temperature of "
             f"{source.location!r}, {describe_grid(coarse)}; name the bundle that was sharpened"
         )
+    if abs(fine.affine.a) != _PIXEL:
+        raise InputError(
+            f"the result has pixels of {abs(fine.affine.a):g} m, and those of an {PRODUCT} bundle have "
+            f"{_PIXEL:g} m; sharpen with --ratio {round(coarse.affine.a / _PIXEL)}"
+        )
     made_of, there = outputs.tags.get("lst"), Path(source.files["lst"].name).name
     if made_of is not None and made_of != there:
         raise InputError(
@@ -176,7 +182,7 @@ def _name(source: Bundle, outputs: Outputs, plan: ProductPlan) -> BundleName:
                 f"long names hold the satellite (SBA01), and {source.location!r} says {satellite!r}; write "
                 "the product with short names (--style short)"
             )
-        code = named.geohash if isinstance(named, LongName) else _centre(outputs)
+        code = named.geohash if isinstance(named, LongName) else geohash(*centre(outputs.grid))
         return LongName(PRODUCT, satellite, code, source.acquired)
     order = plan.order or (named.order if isinstance(named, ShortName) else None)
     if order is None:
@@ -185,11 +191,6 @@ def _name(source: Bundle, outputs: Outputs, plan: ProductPlan) -> BundleName:
             "(--order), or write the product with long names (--style long)"
         )
     return ShortName(source.acquired, PRODUCT, order)
-
-
-def _centre(outputs: Outputs) -> str:
-    left, bottom, right, top = outputs.grid.geographic_extent.boundingbox.bbox
-    return geohash((left + right) / 2, (bottom + top) / 2)
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:

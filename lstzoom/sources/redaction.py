@@ -12,7 +12,7 @@ _SECRETS: Final = re.compile(
     r"[^&\s'\",]*"
 )
 _HEADERS: Final = re.compile(
-    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?"
+    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?(?:\s*[:=]\s*|\s+)['\"]?"
     r"(?:(?:bearer|basic|digest|negotiate) )?)"
     r"[^\s'\",}]{4,}"
 )
