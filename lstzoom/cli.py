@@ -899,7 +899,8 @@ def _arrange() -> None:
     """Give every command its part of the list, and the list its order."""
     place = {name: (panel, number) for panel, names in _PANELS.items() for number, name in enumerate(names)}
     order = list(place)
-    for one in (*app.registered_commands, *app.registered_groups):
+    everything: list[Any] = [*app.registered_commands, *app.registered_groups]
+    for one in everything:
         one.rich_help_panel = place[_name(one)][0]
     app.registered_commands.sort(key=lambda one: order.index(_name(one)))
 
