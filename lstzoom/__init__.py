@@ -13,11 +13,11 @@ What is raised                    `LstzoomError`, and its kinds: `InputError` (`
                                   `ClusterError`, `MissingExtraError`
 ================================  =====================================================================
 
-Beside these, the modules that docs/reference.md names are public: `lstzoom.report`, `lstzoom.validate`,
-`lstzoom.timeseries`, `lstzoom.product`, `lstzoom.cube`, `lstzoom.clusters`, `lstzoom.custom`,
-`lstzoom.simulate`. Public names change with a note in the changelog; before 1.0 a break raises the minor
-version, after it the major one, and is told by a `DeprecationWarning` for one minor version before.
-Everything else may change at any time.
+Beside these, what docs/reference.md names is public, of the modules `lstzoom.raster` (files),
+`lstzoom.stac`, `lstzoom.report`, `lstzoom.validate`, `lstzoom.metrics`, `lstzoom.timeseries`,
+`lstzoom.product`, `lstzoom.cube`, `lstzoom.clusters`, `lstzoom.custom` and `lstzoom.simulate`. Public names
+change with a note in the changelog; before 1.0 a break raises the minor version, after it the major one,
+and is told by a `DeprecationWarning` for one minor version before. Everything else may change at any time.
 
 Importing this package is cheap: names are loaded from their modules when first used.
 """

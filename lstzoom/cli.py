@@ -35,7 +35,7 @@ from lstzoom import (
     cli_report,
     cli_serve,
 )
-from lstzoom.cli_help import EXIT_CODES, Debug, Quiet, Verbose, epilog
+from lstzoom.cli_help import AsJson, Debug, Quiet, Verbose, epilog
 from lstzoom.errors import ConfigError, InputError, LstzoomError
 from lstzoom.interrupts import check, heard_as_interrupt
 from lstzoom.wording import counted
@@ -80,7 +80,12 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "
 app = typer.Typer(
     no_args_is_help=True,
     help="Sharpen land surface temperature from 30 m to 10 m with visible and near-infrared bands.",
-    epilog=EXIT_CODES,
+    epilog=epilog(
+        "lstzoom demo",
+        "lstzoom sharpen lst_30m.tif vnir_10m.tif -o lst_10m.tif --qa qa.tif",
+        "lstzoom report lst_10m.tif --lst lst_30m.tif --vnir vnir_10m.tif --qa qa.tif",
+        "lstzoom validate lst_30m.tif vnir_10m.tif",
+    ),
     pretty_exceptions_enable=False,
 )
 
@@ -806,6 +811,7 @@ def demo(
     ] = 600,
     seed: Seed = 0,
     workers: Workers = 2,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     debug: Debug = False,
@@ -817,10 +823,15 @@ def demo(
         with _progress("sharpening", quiet=quiet) as progress:
             say = None if quiet else lambda sentence: typer.echo(sentence, err=True)
             done = run_demo(output, size=size, seed=seed, workers=workers, say=say, progress=progress)
+        made = (*done.written.paths.values(), *done.pictures, *done.pages)
+        if as_json:
+            files = [str(path) for path in made]
+            _write_json({"folder": str(done.folder), "files": files, "score": done.report.to_dict()}, "-")
+            return
         if quiet:
             return
         _show_scores(done.report)
-        for path in (*done.written.paths.values(), *done.pictures, *done.pages):
+        for path in made:
             typer.echo(f"wrote {path}")
         if done.missing:
             typer.echo(f"not everything was drawn: {done.missing}", err=True)
@@ -830,19 +841,40 @@ def demo(
 
 
 @app.command(epilog=epilog("lstzoom warm"))
-def warm(*, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False) -> None:
+def warm(
+    *, as_json: AsJson = False, quiet: Quiet = False, verbose: Verbose = False, debug: Debug = False
+) -> None:
     """Compile what the first run would compile: for images, clusters and installations."""
     with _session(quiet=quiet, verbose=verbose, debug=debug):
         from lstzoom.warm import warm as compile_all
 
         start = time.perf_counter()
         folder = compile_all()
-        if not quiet:
-            typer.echo(f"compiled kernels are in {folder} ({time.perf_counter() - start:.0f} s)")
+        seconds = time.perf_counter() - start
+        if as_json:
+            _write_json({"folder": str(folder), "seconds": round(seconds, 1)}, "-")
+        elif not quiet:
+            typer.echo(f"compiled kernels are in {folder} ({seconds:.0f} s)")
 
 
-catalog = typer.Typer(no_args_is_help=True, help="Describe sources of scenes.")
-job = typer.Typer(no_args_is_help=True, help="Describe what to do.")
+catalog = typer.Typer(
+    no_args_is_help=True,
+    help="Find scenes: list sources, show what they say, search them, check your own.",
+    epilog=epilog(
+        "lstzoom catalog list",
+        "lstzoom catalog search landsat-sentinel2 --bbox 11.0,48.0,11.2,48.1 --datetime 2023-06",
+    ),
+)
+job = typer.Typer(
+    no_args_is_help=True,
+    help="Write and check the job, one YAML file, that plan, run, status and retry take.",
+    epilog=epilog(
+        "lstzoom job init job.yaml --catalog landsat-sentinel2 --bbox 11,48,11.2,48.1 --datetime 2023-06",
+        "lstzoom job check job.yaml",
+        "lstzoom plan job.yaml",
+        "lstzoom run job.yaml",
+    ),
+)
 cli_bundle.register(catalog, _session)
 cli_bundle.register_product(app, _session)
 cli_report.register(app, _session)
@@ -854,6 +886,30 @@ cli_model.register(app, _session, _inputs, _settings)
 cli_mosaic.register(app, _session, _progress)
 app.add_typer(catalog, name="catalog")
 app.add_typer(job, name="job")
+
+_PANELS = {
+    "To begin": ("demo", "doctor", "warm"),
+    "One scene": ("sharpen", "validate", "report", "product", "serve", "fit"),
+    "Many scenes": ("catalog", "job", "plan", "run", "status", "retry", "mosaic"),
+}
+"""Parts of the list of commands, in the order in which they are needed."""
+
+
+def _arrange() -> None:
+    """Give every command its part of the list, and the list its order."""
+    place = {name: (panel, number) for panel, names in _PANELS.items() for number, name in enumerate(names)}
+    order = list(place)
+    everything: list[Any] = [*app.registered_commands, *app.registered_groups]
+    for one in everything:
+        one.rich_help_panel = place[_name(one)][0]
+    app.registered_commands.sort(key=lambda one: order.index(_name(one)))
+
+
+def _name(registered: Any) -> str:  # noqa: ANN401  (typer's own)
+    return str(registered.name or registered.callback.__name__)
+
+
+_arrange()
 
 
 def main() -> None:

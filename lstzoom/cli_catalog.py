@@ -79,13 +79,16 @@ def _register_reading(app: typer.Typer, session: Session) -> None:
             typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(_shown(found)))
 
     @app.command(
-        epilog=epilog("lstzoom catalog check mine.toml", "lstzoom catalog check mine.toml --items items.json")
+        epilog=epilog(
+            "lstzoom catalog check mine.toml", "lstzoom catalog check mine.toml --items items.json --json"
+        )
     )
     def check(
         name: Name,
         *,
         items: Items = None,
         bands: Bands = None,
+        as_json: AsJson = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
         debug: Debug = False,
@@ -97,14 +100,16 @@ def _register_reading(app: typer.Typer, session: Session) -> None:
             from lstzoom.sources.search import examine
 
             source = open_catalog(name)
-            if not quiet:
+            found = None if items is None else examine(source, items, bands=_list(bands))
+            pairs = [] if found is None else list(make_pairs(found).pairs)
+            if as_json:
+                told = {} if found is None else _found_json(found, pairs)
+                typer.echo(_json({"catalog": source.name, "valid": True, **told}))
+            elif not quiet:
                 typer.echo(f"{source.name}: valid")
-            if items is None:
-                return
-            found = examine(source, items, bands=_list(bands))
-            for line in _found_lines(found, list(make_pairs(found).pairs)):
-                typer.echo(line)
-            if not found.lst and not found.vnir:
+                for line in () if found is None else _found_lines(found, pairs):
+                    typer.echo(line)
+            if found is not None and not found.lst and not found.vnir:
                 raise InputError(f"none of the items in {str(items)!r} can be used with {source.name!r}")
 
 
@@ -216,6 +221,7 @@ def _register_job(app: typer.Typer, session: Session) -> None:
     def check_job(
         file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML of the job.")],
         *,
+        as_json: AsJson = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
         debug: Debug = False,
@@ -225,7 +231,9 @@ def _register_job(app: typer.Typer, session: Session) -> None:
             from lstzoom.sources.job import read_job, require_files
 
             require_files(read_job(file))
-            if not quiet:
+            if as_json:
+                typer.echo(_json({"job": str(file), "valid": True}))
+            elif not quiet:
                 typer.echo(f"{file}: valid")
 
 

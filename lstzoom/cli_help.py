@@ -23,7 +23,7 @@ JOB_EXIT_CODES = (
 Session = Callable[..., AbstractContextManager[None]]
 """What all commands run in: logging, and errors as messages."""
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors, and what was asked for.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

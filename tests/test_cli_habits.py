@@ -43,6 +43,22 @@ def test_every_command_has_an_example_and_tells_the_exit_codes(path: tuple[str, 
     assert "Exit codes" in ALL[path].epilog
 
 
+@pytest.mark.parametrize("group", [(), ("catalog",), ("job",)], ids=" ".join)
+def test_groups_of_commands_have_examples_too(group: tuple[str, ...]) -> None:
+    command = typer.main.get_command(cli.app)
+    for name in group:
+        command = command.commands[name]  # type: ignore[attr-defined]  # typer's own classes
+    assert examples(command)
+    for words in (one[1:] for one in examples(command)):
+        found = next(other for other in ALL if words[: len(other)] == list(other))
+        ALL[found].make_context("lstzoom", words[len(found) :])
+
+
+def test_the_list_of_commands_begins_where_a_newcomer_does() -> None:
+    listed = list(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    assert listed[:2] == ["demo", "doctor"]
+
+
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_examples_parse(path: tuple[str, ...]) -> None:
     for example in examples(ALL[path]):
@@ -56,6 +72,13 @@ def test_examples_parse(path: tuple[str, ...]) -> None:
 def test_every_command_can_be_quiet_verbose_and_debugged(path: tuple[str, ...]) -> None:
     names = {name for one in ALL[path].params for name in one.opts}
     assert {"--quiet", "-q", "--verbose", "-v", "--debug"} <= names
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_tells_its_result_as_json(path: tuple[str, ...]) -> None:
+    names = {name for one in ALL[path].params for name in one.opts}
+    # What these two write is JSON, and YAML, already.
+    assert "--json" in names or path in {("catalog", "ingest"), ("job", "init")}
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

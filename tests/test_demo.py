@@ -76,3 +76,13 @@ def test_the_command_runs_on_a_cluster(tmp_path: Path) -> None:
     assert "with 2 workers" in done.stderr
     assert "INFO" not in done.stderr
     assert f"everything is in {tmp_path / 'demo'}" in done.stdout
+
+
+@pytest.mark.slow
+def test_scores_and_files_as_json(tmp_path: Path) -> None:
+    command = ["demo", "-o", str(tmp_path / "demo"), "--size", "180", "--workers", "1", "--json"]
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == cli.OK, done.stderr
+    told = json.loads(done.stdout)
+    assert all(Path(path).exists() for path in told["files"])
+    assert told["score"]["methods"]["lstzoom"]["rmse"] < told["score"]["methods"]["bicubic"]["rmse"]

@@ -130,6 +130,7 @@ def render(page: Page) -> str:
             tiles_data=_as_script(page.tiles),
             version=lstzoom.__version__,
             css=_asset("page.css"),
+            focus_js=_asset("focus.js"),
             js=_asset("page.js"),
             tiles_js=_asset("tiles.js"),
             **parts,

@@ -121,9 +121,9 @@ def _detail(measured: Measured) -> Finding | None:
     return Finding(
         "Range of temperature",
         f"{fine_low - 273.15:.1f} to {fine_high - 273.15:.1f} °C",
-        f"98 % of the sharp map lie in this range, and those of the input between {low - 273.15:.1f} and "
-        f"{high - 273.15:.1f} °C around a middle of {middle - 273.15:.1f} °C: averaging over large pixels "
-        "hides the extremes.",
+        f"98 % of the pixels of the sharp map lie in this range, and 98 % of those of the input between "
+        f"{low - 273.15:.1f} and {high - 273.15:.1f} °C, around a middle of {middle - 273.15:.1f} °C: "
+        "averaging over large pixels hides the extremes.",
     )
 
 

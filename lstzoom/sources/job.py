@@ -316,13 +316,15 @@ def read_job(path: str | Path) -> Job:
         If it cannot be read or is not valid; wrong names are answered with the nearest right ones.
     """
     file = Path(path)
+    if file.is_dir():
+        raise ConfigError(f"{str(path)!r} is a folder; give the YAML file of the job that was run into it")
     try:
         fields = yaml.load(file.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506  (a SafeLoader)
     except ConfigError:
         raise
     # Besides YAML's own errors: dates and numbers that are none, and brackets without end.
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        told = " ".join(str(error).split())
+        told = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(
             f"the job {str(path)!r} cannot be read: {told}; `lstzoom job init` writes one that can"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,11 @@ def test_a_bar_of_progress_is_what_its_cell_shows(path: Path) -> None:
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     lines = ["".join(cell["source"]).rstrip().splitlines() for cell in cells]
     assert [line for cell in lines for line in cell[:-1] if line.startswith("progress(")] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path: Path) -> None:
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"]
+    links = [one for cell in cells for one in re.findall(r"\]\(([^)\s]+)\)", "".join(cell["source"]))]
+    here = [one for one in links if not one.startswith("https://")]
+    assert [one for one in here if not (path.parent / one.partition("#")[0]).exists()] == []

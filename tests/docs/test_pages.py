@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -62,6 +63,10 @@ def blocks(kind: str) -> Iterator[Block]:
             if found["kind"] == kind:
                 line = content.count("\n", 0, found.start("text")) + 1
                 yield Block(page, line, kind, found["text"], found["reason"])
+
+
+def named(block: Block) -> str:
+    return f"{block.page}:{block.line}"
 
 
 # What a page takes as given
@@ -178,6 +183,23 @@ def test_python_runs(page: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_pages_import_stands_in_the_reference() -> None:
+    """Whoever follows a page uses what is promised to stay; exceptions say so where they are imported."""
+    told = set(re.findall(r"^::: (lstzoom[\w.]*)", PAGES["docs/reference.md"].read_text(), re.MULTILINE))
+    missing = []
+    for block in blocks("python"):
+        lines = block.text.splitlines()
+        for node in ast.walk(ast.parse(block.text)):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("lstzoom"):
+                continue
+            if lines[node.lineno - 1].endswith("# not public: it may change"):
+                continue
+            used = [] if node.module in told else [f"{node.module}.{one.name}" for one in node.names]
+            known = [name for name in used if any(f"{one}.".startswith(f"{name}.") for one in told)]
+            missing += [f"{named(block)}: {name}" for name in used if name not in known]
+    assert missing == []
+
+
 def lines_of(text: str) -> Iterator[list[str]]:
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
@@ -189,10 +211,6 @@ def commands_of(text: str) -> Iterator[list[str]]:
     for words in lines_of(text):
         if words[:1] == ["lstzoom"] and len(words) > 1:
             yield words[1:]
-
-
-def named(block: Block) -> str:
-    return f"{block.page}:{block.line}"
 
 
 def test_no_block_escapes_these_tests() -> None:

@@ -233,7 +233,31 @@ def test_it_fits_a_phone_and_every_control_has_a_name(shown: Shown) -> None:
     assert not [node for node in controls if not node.get("name", {}).get("value", "").strip()]
 
 
+def focusable(shown: Shown) -> list[str]:
+    """What the tabulator stops at, in all documents within the page; those without a name are empty."""
+    found: list[str] = shown.run(
+        "const found = [];"
+        "(function walk(root) { for (const one of root.querySelectorAll('*')) {"
+        "  if (one.tabIndex >= 0 && one.tagName !== 'HTML') found.push(one.ariaLabel || one.id || one.name ||"
+        "    one.textContent);"
+        "  if (one.shadowRoot) walk(one.shadowRoot); } })(document);"
+        "return found;"
+    )
+    return found
+
+
+def test_the_tabulator_stops_at_named_things_only(shown: Shown) -> None:
+    shown.open(DESKTOP)
+    stops = focusable(shown)
+    assert {"left-layer", "right-layer", "Zoom in"} <= set(stops)
+    assert len(stops) >= 9
+    assert [one for one in stops if not one.strip()] == []
+
+
 def test_a_tile_that_failed_hides_under_none_of_another_grid(shown: Shown, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
     square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     groups = [TileGroup(["first"], [square]), TileGroup(["second"], [square + 0.5])]
     scenes = [SceneTiles("A", 0, FAILED, {0: "no sample"}), SceneTiles("B", 1, DONE)]
@@ -242,4 +266,17 @@ def test_a_tile_that_failed_hides_under_none_of_another_grid(shown: Shown, tmp_p
     browser.visit(shown.driver, page.as_uri(), DESKTOP, "tiles")
     drawn = shown.run("return Bokeh.documents[0].get_model_by_name('tiles').data.name")
     assert drawn == ["second", "first"]
+    assert [one for one in focusable(shown) if not one.strip()] == []
+    area = shown.driver.find_element(By.ID, "tiles-map")
+    area.send_keys(Keys.ARROW_LEFT)
+    span = (
+        "const r = Bokeh.documents[0].get_model_by_name('tiles-x'); return [r.end - r.start, r.end + r.start]"
+    )
+    wide, _ = shown.run(span)
+    area.send_keys("+")
+    near, middle = shown.run(span)
+    # Around the tile that is chosen: the failed one, from 0 to 1.
+    assert (near, middle) == (pytest.approx(wide / 2), pytest.approx(1.0))
+    area.send_keys("0")
+    assert shown.run(span)[0] == pytest.approx(wide)
     assert shown.errors() == []

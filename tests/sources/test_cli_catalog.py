@@ -66,6 +66,9 @@ def test_check_of_items(archive: Archive, tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "usable: 1 of LST, 1 of reflectance" in done.stdout
     assert "not usable: bare as LST: no thermal asset" in done.stdout
+    told = run("catalog", "check", "landsat-sentinel2", "--items", tmp_path / "items.json", "--json")
+    assert (json.loads(told.stdout)["valid"], len(json.loads(told.stdout)["pairs"])) == (True, 1)
+    assert run("catalog", "check", "landsat", "--quiet").stdout == ""
     none = run("catalog", "check", "constellr", "--items", tmp_path / "items.json")
     assert none.exit_code == cli.BAD_INPUT
 
@@ -103,6 +106,7 @@ def test_job_init_and_check(tmp_path: Path) -> None:
     assert run("job", "init", *arguments).stdout == path.read_text()
     assert run("job", "init", path, *arguments).exit_code == cli.BAD_INPUT
     assert run("job", "check", path).stdout == f"{path}: valid\n"
+    assert json.loads(run("job", "check", path, "--json").stdout) == {"job": str(path), "valid": True}
     path.write_text(path.read_text().replace("dilate_m", "dilate"))
     done = run("job", "check", path)
     assert done.exit_code == cli.BAD_INPUT

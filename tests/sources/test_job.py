@@ -115,6 +115,15 @@ def test_what_is_no_job(tmp_path: Path, text: str, message: str) -> None:
         read_job(tmp_path / "none.yaml")
 
 
+def test_a_folder_is_no_job(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is a folder; give the YAML file of the job"):
+        read_job(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"no\.yaml' cannot be read: No such file or directory; `lstzoom job init`"
+    ):
+        read_job(tmp_path / "no.yaml")
+
+
 def test_arguments_are_those_of_load() -> None:
     import inspect
 

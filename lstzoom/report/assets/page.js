@@ -317,5 +317,6 @@
   await open(at("view") ? at("view").value : data.views[0].key);
   units();
   swipe(50);
+  for (const one of document.querySelectorAll(".pane, .histogram")) passedBy(one);
   document.body.dataset.ready = "yes";
 })();

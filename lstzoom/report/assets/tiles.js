@@ -86,6 +86,18 @@
     const half = per * h / 2 / aspect;
     ys.setv({ start: cy - half, end: cy + half, reset_start: cy - half, reset_end: cy + half });
   }
+  function zoom(factor) {
+    // Around the tile that is chosen, else around the middle.
+    const middle = (range, places) => {
+      const [chosen] = source.selected.indices;
+      const ends = chosen === undefined ? [range.start, range.end] : Array.from(places[chosen]);
+      return (Math.min(...ends) + Math.max(...ends)) / 2;
+    };
+    for (const [range, places] of [[xs, source.data.xs], [ys, source.data.ys]]) {
+      const [centre, half] = [middle(range, places), factor * (range.end - range.start) / 2];
+      range.setv({ start: centre - half, end: centre + half });
+    }
+  }
   data.scenes.forEach((scene, k) => {
     const option = document.createElement("option");
     option.value = String(k);
@@ -96,15 +108,24 @@
   source.selected.change.connect(() => tell(source.selected.indices.length ? source.selected.indices[0] : null));
   area.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const factor = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
     const count = source.data.name.length;
-    if (event.target !== area || !step || !count) return;
-    const now = source.selected.indices;
-    source.selected.indices = [now.length ? (now[0] + step + count) % count : (step > 0 ? 0 : count - 1)];
+    if (event.target !== area) return;
+    if (factor) zoom(factor);
+    else if (event.key === "0") frame();
+    else if (step && count) {
+      const now = source.selected.indices;
+      source.selected.indices = [now.length ? (now[0] + step + count) % count : (step > 0 ? 0 : count - 1)];
+    } else return;
     event.preventDefault();
   });
-  new ResizeObserver(() => requestAnimationFrame(frame)).observe(area);
+  new ResizeObserver(() => requestAnimationFrame(() => {
+    frame();
+    passedBy(area);
+  })).observe(area);
   show();
   await new Promise((done) => setTimeout(done, 50));
   frame();
+  passedBy(area);
   document.body.dataset.tiles = "yes";
 })();
