@@ -17,17 +17,20 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 import lstzoom
-from lstzoom.config import SharpenConfig, TreeConfig
+from lstzoom.kernels import block, detail
 from lstzoom.simulate import simulate_scene
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba")
@@ -36,12 +39,12 @@ SINGLE = frozenset({"trees.py", "detail.py", "local.py"})
 """Trees go by bins of single precision, by whose bits they compare."""
 SHOWN = frozenset({"aggregate.py", "features.py", "footprint.py", "homogeneity.py", "resample.py", "rows.py"})
 """What trees are shown: another last digit is another leaf."""
-NO_WINDOWS = SharpenConfig(local_trees=TreeConfig(trees=1, max_depth=1, min_leaf=10**6, feature_share=1.0))
-"""Windows too small for trees of their own, which would grow otherwise with another last digit."""
-DOUBLE = {
-    "double precision": (SINGLE, SharpenConfig()),
-    "double precision, where trees decide alike": (SINGLE | SHOWN, NO_WINDOWS),
+DOUBLE: dict[str, tuple[frozenset[str], bool]] = {
+    "double precision": (SINGLE, False),
+    "double precision, of the same reflectance": (SINGLE | SHOWN, False),
+    "double precision, where trees take the same branches": (SINGLE | SHOWN, True),
 }
+"""Modules that stay in single precision, and whether trees are shown the same temperatures, too."""
 LAYERS = ("lst", "lst_uncertainty", "qa")
 Arrays = dict[str, NDArray[Any]]
 
@@ -90,55 +93,95 @@ def make(size: int) -> Arrays:
 
 
 def results(
-    given: Mapping[str, NDArray[Any]], models: Path | None = None, config: SharpenConfig | None = None
+    given: Mapping[str, NDArray[Any]], models: Path | None = None, *, keep: bool = False, kept: bool = False
 ) -> Arrays:
-    """Sharpen the inputs with the package and the versions that are imported; with models that are kept."""
+    """Sharpen the inputs with the package and the versions that are imported; with models that are kept.
+
+    With `keep`, what the trees of details are shown is kept beside the models; with `kept`, they are shown
+    that.
+    """
     found: Arrays = {}
     for seed in SEEDS:
         vnir, lst = given[f"vnir_{seed}"], given[f"given_{seed}"]
         fine = simulate_scene(vnir.shape[1:], seed=seed).to_xarray()
         pair = fine.vnir.copy(data=vnir), xr.DataArray(lst, fine.lst.coords, fine.lst.dims)
         model = None if models is None else lstzoom.load_model(models / f"{seed}.lstzoom")
-        sharp = lstzoom.sharpen(*pair, model=model, config=config)
+        shown = (
+            nullcontext() if models is None else _shown(models / f"shown-{seed}.npz", keep=keep, kept=kept)
+        )
+        with shown:
+            sharp = lstzoom.sharpen(*pair, model=model).compute(scheduler="synchronous")
         found |= {f"{layer}_{seed}": sharp[layer].values for layer in LAYERS}
     return found
 
 
+@contextmanager
+def _shown(file: Path, *, keep: bool, kept: bool) -> Iterator[None]:
+    """Keep what the trees of details are shown, block by block, or show them what was kept.
+
+    Among it are temperatures, interpolated: where one lies at a threshold, its last digit decides which leaf
+    the pixel falls to.
+    """
+    original, blocks = detail.predict_details, Counter[str]()
+    arrays: Arrays = {}
+    if kept:
+        with np.load(file) as before:
+            arrays = dict(before)
+
+    def predict(*given: Any) -> Any:  # noqa: ANN401  (whatever the kernel takes and gives)
+        names = [f"{blocks['seen']}_{k}" for k in range(3)]
+        blocks["seen"] += 1
+        if keep:
+            # A copy: the detail is added in place.
+            arrays.update({name: array.copy() for name, array in zip(names, given[:3], strict=True)})
+        shown: list[Any] = [arrays[name] for name in names] if kept else list(given[:3])
+        return original(*shown, *given[3:])
+
+    with patch.object(block, "predict_details", predict):
+        yield
+    if keep:
+        content: dict[str, Any] = arrays
+        np.savez(file, **content)
+    if kept:
+        assert 3 * blocks["seen"] == len(arrays) > 0, "other blocks"  # noqa: S101  (else nothing was shown)
+
+
 def in_double(
-    given: Mapping[str, NDArray[Any]], single: Collection[str], config: SharpenConfig
+    given: Mapping[str, NDArray[Any]],
+    single: Collection[str],
+    shown: bool,  # noqa: FBT001  (of a table)
 ) -> tuple[Arrays, Arrays]:
-    """Sharpen as we are, and with a copy of the package of it in double precision."""
+    """Sharpen as we are, and with a copy of the package in double precision."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         package = Path(lstzoom.__file__).parent
         for path in [*package.rglob("*.py"), Path(__file__), Path(__file__).with_name("__init__.py")]:
             if not path.exists():
                 continue
-            ours = path.is_relative_to(package)
+            is_ours = path.is_relative_to(package)
             name_in_copy = (
-                Path("lstzoom", path.relative_to(package)) if ours else Path("benchmarks", path.name)
+                Path("lstzoom", path.relative_to(package)) if is_ours else Path("benchmarks", path.name)
             )
             copy = folder / name_in_copy
             copy.parent.mkdir(parents=True, exist_ok=True)
             text = path.read_text(encoding="utf-8")
-            same = not ours or path.name in single
+            same = not is_ours or path.name in single
             copy.write_text(text if same else text.replace("np.float32", "np.float64"), encoding="utf-8")
         for seed in SEEDS:
             scene = simulate_scene(given[f"vnir_{seed}"].shape[1:], seed=seed).to_xarray()
             lstzoom.fit([(scene.vnir, scene.lst)]).save(folder / f"{seed}.lstzoom")
-        (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
         inputs: dict[str, Any] = {k: v for k, v in given.items() if k.startswith(("vnir", "given"))}
         np.savez(folder / "given.npz", **inputs)
         code = (
-            "import pathlib, numpy as np; from benchmarks.numerics import results; import lstzoom\n"
+            "import pathlib, numpy as np; from benchmarks.numerics import results\n"
             "with np.load('given.npz') as kept: given = dict(kept)\n"
-            "config = lstzoom.SharpenConfig.model_validate_json(pathlib.Path('config.json').read_text())\n"
-            "np.savez('made.npz', **results(given, pathlib.Path(), config))"
+            f"np.savez('made.npz', **results(given, pathlib.Path(), kept={shown}))"
         )
+        ours = results(given, folder, keep=True)
         environment = {**os.environ, "PYTHONPATH": name, "NUMBA_CACHE_DIR": str(folder / "compiled")}
         subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)  # noqa: S603
         with np.load(folder / "made.npz") as made:
-            return results(given, folder, config), dict(made)
+            return ours, dict(made)
 
 
 def compared(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
