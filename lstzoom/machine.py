@@ -16,7 +16,7 @@ from typing import Final
 
 import psutil
 
-GDAL_CACHE_MB: Final = "64"
+GDAL_CACHE_MB: Final = "128"
 """Of each process; GDAL's own default is a share of the machine, however many processes are on it."""
 KEEP_MEMORY: Final = {
     "MALLOC_ARENA_MAX": 1,

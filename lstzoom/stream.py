@@ -82,7 +82,7 @@ _PIXEL_BYTES: Final = 160
 # Blocks read chunks of the input. Small ones read less of the neighbours' ground, large ones open
 # the files less often.
 _READ_CHUNK: Final = 64
-# Decoded pixels that a strip of blocks should leave in GDAL's cache for the strip below, of the 64 MB
+# Decoded pixels that a strip of blocks should leave in GDAL's cache for the strip below, of the 128 MB
 # that the command line allows and of no less elsewhere.
 _STRIP_BYTES: Final = 40e6
 # Blocks of files are decoded whole; the ends of a window cut them.

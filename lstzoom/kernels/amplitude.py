@@ -133,12 +133,16 @@ def share_of_levels(levels: NDArray[np.float32], detail: float) -> NDArray[np.fl
     ndarray of float32
         0 to 1; the detail view has the rest. 0 where neither is reliable.
     """
-    a = _signal_to_noise(np.asarray(levels, np.float64) ** FADING)
-    b = _signal_to_noise(np.asarray(detail, np.float64))
-    total = a + b
-    return np.divide(a, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
+    out = np.empty(levels.shape, np.float32)
+    bounded = min(max(float(detail), 0.0), MAX_RELIABILITY)
+    _shares(np.atleast_2d(levels), bounded / (1.0 - bounded), np.atleast_2d(out))
+    return out
 
 
-def _signal_to_noise(rho2: NDArray[np.float64]) -> NDArray[np.float64]:
-    bounded = np.clip(rho2, 0.0, MAX_RELIABILITY)
-    return np.asarray(bounded / (1.0 - bounded))
+@jit
+def _shares(levels: NDArray[np.float32], other: float, out: NDArray[np.float32]) -> None:
+    for y in range(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            faded = min(max(np.float64(levels[y, x]), 0.0) ** FADING, MAX_RELIABILITY)
+            own = faded / (1.0 - faded)
+            out[y, x] = own / (own + other) if own + other > 0.0 else 0.0

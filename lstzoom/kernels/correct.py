@@ -17,6 +17,8 @@ REACH = 2
 """Coarse pixels on which a corrected fine pixel depends, to each side."""
 
 NEWTON_STEPS = 4
+NEWTON_STOP = 1e-9
+"""Kelvin. The number of right digits doubles with every step, and float32 has far fewer."""
 
 
 @jit
@@ -63,8 +65,10 @@ def radiance_residual(
                 k4 = m4 + c * (4 * m3 + c * (6 * m2 + c * (4 * m1 + c)))
                 f = 4 * goal**3 * k1 + 6 * goal**2 * k2 + 4 * goal * k3 + k4
                 slope = 4 * (goal**3 + 3 * goal**2 * k1 + 3 * goal * k2 + k3)
-                if slope > 0.0:
-                    c -= f / slope
+                step = f / slope if slope > 0.0 else 0.0
+                c -= step
+                if abs(step) < NEWTON_STOP:
+                    break
             out[y, x] = c
     return out
 

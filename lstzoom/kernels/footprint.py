@@ -153,6 +153,18 @@ def _add(source: NDArray[np.float32], weight: np.float32, out: NDArray[np.float3
 
 
 @jit
+def _apart(row: NDArray[np.float32], stride: int, size: int) -> NDArray[np.float32]:
+    """Put every `stride`-th pixel side by side, from each of the first ones on: neighbours add up faster."""
+    if stride == 1:
+        return row[:size].reshape(1, size)
+    parts = np.empty((stride, size), np.float32)
+    for p in range(stride):
+        for k in range(min(size, (len(row) - p + stride - 1) // stride)):
+            parts[p, k] = row[p + k * stride]
+    return parts
+
+
+@jit
 def _along(
     row: NDArray[np.float32],
     weights: NDArray[np.float32],
@@ -171,15 +183,11 @@ def _along(
         whole += weights[t]
     inner = out[low:high]
     inner[:] = 0.0
-    for t in range(len(weights)):
-        first = low * stride - reach + t
-        if len(inner) == 0:
-            break
-        if stride == 1:
-            _add(row[first : first + len(inner)], weights[t], inner)
-        else:
-            for x in range(len(inner)):
-                inner[x] += weights[t] * row[first + x * stride]
+    if len(inner) > 0:
+        parts = _apart(row[low * stride - reach :], stride, len(inner) + (len(weights) - 1) // stride)
+        for t in range(len(weights)):
+            at = t // stride
+            _add(parts[t % stride, at : at + len(inner)], weights[t], inner)
     for x in range(len(inner)):
         inner[x] /= whole
     for x in range(low):
@@ -313,12 +321,23 @@ def _ridge_residual(target: NDArray[np.float64], features: NDArray[np.float64]) 
     return float((rest * rest).sum())
 
 
+@jit
 def _high_pass(plane: NDArray[np.float32]) -> NDArray[np.float64]:
     """Value minus 3 x 3 mean; NaN where any of the nine is missing."""
-    wide = np.pad(plane.astype(np.float64), 1, constant_values=np.nan)
     ny, nx = plane.shape
-    total = sum(wide[i : i + ny, j : j + nx] for i in range(3) for j in range(3))
-    return np.asarray(plane - total / 9.0)
+    out = np.full((ny, nx), np.nan, np.float64)
+    if ny < 3 or nx < 3:  # noqa: PLR2004  (the mean's own size)
+        return out
+    for y in range(1, ny - 1):
+        total = np.zeros(nx - 2, np.float64)
+        for i in range(y - 1, y + 2):
+            for j in range(3):
+                row = plane[i, j : j + nx - 2]
+                for x in range(nx - 2):
+                    total[x] += row[x]
+        for x in range(nx - 2):
+            out[y, x + 1] = plane[y, x + 1] - total[x] / 9.0
+    return out
 
 
 def best_width(sums: NDArray[np.float64], ratio: int) -> float:

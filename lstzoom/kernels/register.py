@@ -239,20 +239,44 @@ def _high_pass(plane: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     """Value minus the mean of the 3 x 3 values a stride apart; NaN where it or too many are missing."""
     ny, nx = plane.shape
     out = np.full((ny, nx), np.nan, np.float32)
+    total = np.empty(nx, np.float64)
     for y in range(ny):
+        # Where all nine are there, nobody need be asked: the sum says so, and a processor makes many at a time.
+        begin, end = (stride, nx - stride) if stride <= y < ny - stride else (nx, nx)
+        _nine(plane, y, stride, total)
+        for x in range(begin, end):
+            out[y, x] = plane[y, x] - total[x] / 9
         for x in range(nx):
-            if np.isnan(plane[y, x]):
-                continue
-            total = 0.0
-            count = 0
-            for i in range(y - stride, y + stride + 1, stride):
-                for j in range(x - stride, x + stride + 1, stride):
-                    if 0 <= i < ny and 0 <= j < nx and not np.isnan(plane[i, j]):
-                        total += plane[i, j]
-                        count += 1
-            if count >= _MIN_NEIGHBOURS:
-                out[y, x] = plane[y, x] - total / count
+            if np.isnan(out[y, x]) and not np.isnan(plane[y, x]):
+                out[y, x] = _sparse_high_pass(plane, y, x, stride)
     return out
+
+
+@jit
+def _nine(plane: NDArray[np.float32], y: int, stride: int, total: NDArray[np.float64]) -> None:
+    """Add up the 3 x 3 values around every pixel of a row that has them."""
+    total[:] = 0.0
+    if y < stride or y >= plane.shape[0] - stride:
+        return
+    inner = total[stride : len(total) - stride]
+    for i in range(y - stride, y + stride + 1, stride):
+        for j in range(0, 2 * stride + 1, stride):
+            row = plane[i, j : j + len(inner)]
+            for x in range(len(inner)):
+                inner[x] += row[x]
+
+
+@jit
+def _sparse_high_pass(plane: NDArray[np.float32], y: int, x: int, stride: int) -> np.float32:
+    """The same for one pixel, whose neighbours may be missing."""
+    total = 0.0
+    count = 0
+    for i in range(y - stride, y + stride + 1, stride):
+        for j in range(x - stride, x + stride + 1, stride):
+            if 0 <= i < plane.shape[0] and 0 <= j < plane.shape[1] and not np.isnan(plane[i, j]):
+                total += plane[i, j]
+                count += 1
+    return np.float32(plane[y, x] - total / count if count >= _MIN_NEIGHBOURS else np.nan)
 
 
 @jit
