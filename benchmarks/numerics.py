@@ -17,10 +17,10 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -37,7 +37,10 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "numba")
 SEEDS = (0, 1, 2)
 SINGLE = frozenset({"trees.py", "detail.py", "local.py"})
 """Trees go by bins of single precision, by whose bits they compare."""
-SHOWN = frozenset({"aggregate.py", "features.py", "footprint.py", "homogeneity.py", "resample.py", "rows.py"})
+SHOWN = frozenset({
+    "aggregate.py", "features.py", "footprint.py", "halo.py", "homogeneity.py", "inputs.py", "resample.py",
+    "rows.py",
+})  # fmt: skip
 """What trees are shown: another last digit is another leaf."""
 DOUBLE: dict[str, tuple[frozenset[str], bool]] = {
     "double precision": (SINGLE, False),
@@ -97,8 +100,7 @@ def results(
 ) -> Arrays:
     """Sharpen the inputs with the package and the versions that are imported; with models that are kept.
 
-    With `keep`, what the trees of details are shown is kept beside the models; with `kept`, they are shown
-    that.
+    With `keep`, what trees are shown is kept beside the models; with `kept`, they are shown that.
     """
     found: Arrays = {}
     for seed in SEEDS:
@@ -117,33 +119,43 @@ def results(
 
 @contextmanager
 def _shown(file: Path, *, keep: bool, kept: bool) -> Iterator[None]:
-    """Keep what the trees of details are shown, block by block, or show them what was kept.
+    """Keep what trees are shown, block by block, or show them what was kept.
 
     Among it are temperatures, interpolated: where one lies at a threshold, its last digit decides which leaf
     the pixel falls to.
     """
-    original, blocks = detail.predict_details, Counter[str]()
     arrays: Arrays = {}
+    number = count()
     if kept:
         with np.load(file) as before:
             arrays = dict(before)
 
-    def predict(*given: Any) -> Any:  # noqa: ANN401  (whatever the kernel takes and gives)
-        names = [f"{blocks['seen']}_{k}" for k in range(3)]
-        blocks["seen"] += 1
+    def seen(array: NDArray[Any]) -> NDArray[Any]:
+        name = str(next(number))
         if keep:
             # A copy: the detail is added in place.
-            arrays.update({name: array.copy() for name, array in zip(names, given[:3], strict=True)})
-        shown: list[Any] = [arrays[name] for name in names] if kept else list(given[:3])
-        return original(*shown, *given[3:])
+            arrays[name] = array.copy()
+        return arrays[name] if kept else array
 
-    with patch.object(block, "predict_details", predict):
+    def levels(*given: Any) -> NDArray[Any]:
+        return seen(_LEVELS(*given))
+
+    def details(planes: NDArray[Any], *given: Any) -> Any:  # noqa: ANN401  (as above)
+        lst, smooth, *rest = given
+        return detail.predict_details(planes, seen(lst), seen(smooth), *rest)
+
+    with patch.object(block, "_levels", levels), patch.object(block, "predict_details", details):
         yield
     if keep:
         content: dict[str, Any] = arrays
         np.savez(file, **content)
-    if kept:
-        assert 3 * blocks["seen"] == len(arrays) > 0, "other blocks"  # noqa: S101  (else nothing was shown)
+    if kept and next(number) != len(arrays):
+        raise RuntimeError(
+            "the copy has other blocks than the package, so that trees were shown something else"
+        )
+
+
+_LEVELS = block._levels  # noqa: SLF001  (what all trees are shown)
 
 
 def in_double(

@@ -28,7 +28,9 @@ from lstzoom.kernels.quality import MEANINGS
 
 _REMEDY: Final = "remove it, and run again"
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Number = Annotated[float, Field(gt=-1e30, lt=1e30)]
+"""Whatever is summed up stays finite."""
 Name = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f]+$")]
 """A part of the keys of other objects, which leads to no other folder."""
 
@@ -56,7 +58,7 @@ class _Bytes(_Part):
 
 class _Sum(_Part):
     count: Count
-    sum: float
+    sum: Number
 
 
 class _Moments(BaseModel):
@@ -64,30 +66,30 @@ class _Moments(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     count: Count
-    total: float
-    squares: Annotated[float, Field(ge=0)]
+    total: Number
+    squares: Annotated[Number, Field(ge=0)]
 
 
 class _Range(_Part):
-    min: float
-    max: float
+    min: Number
+    max: Number
 
 
 class _TileKelvin(_Range):
-    sum: float
+    sum: Number
 
 
 class _SceneKelvin(_Range):
-    mean: float
+    mean: Number
 
 
 class _Figures(_Part):
     """Of a tile or a scene."""
 
-    pixels: Annotated[int, Field(gt=0)]
+    pixels: Annotated[Count, Field(gt=0)]
     valid: Count
     bytes: _Bytes
-    cpu_s: Annotated[float, Field(ge=0)]
+    cpu_s: Annotated[Number, Field(ge=0)]
     model: str
     flags: Annotated[dict[str, Count], AfterValidator(_require_flags)] | None = None
 
@@ -124,7 +126,7 @@ def _require_grid(shape: list[int], transform: list[float], crs: str) -> None:
 class Record(_Figures):
     """Record of a scene that is complete."""
 
-    tiles: Annotated[int, Field(gt=0)]
+    tiles: Annotated[Count, Field(gt=0)]
     tile_names: Annotated[list[Name], Field(min_length=1)]
     cube: Name
     datetime: Time
@@ -132,6 +134,10 @@ class Record(_Figures):
     transform: Transform
     crs: str
     kelvin: _SceneKelvin | None = None
+    lstzoom_unsupported_share: Number | None = None
+    lstzoom_mean_uncertainty: Number | None = None
+    lstzoom_residual_bias: Number | None = None
+    lstzoom_residual_rmse: Number | None = None
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
@@ -168,9 +174,9 @@ class _Shift(BaseModel):
     # Given on as keywords.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    y: float
-    x: float
-    confidence: float
+    y: Number
+    x: Number
+    confidence: Number
 
 
 class ModelRecord(_Part):
@@ -210,9 +216,9 @@ class LeaseRecord(BaseModel):
     host: str
     machine: str
     process: Annotated[int, Field(gt=0, lt=2**31)]
-    started: float
+    started: Number
     since: str
-    seconds: Annotated[float, Field(gt=0)]
+    seconds: Annotated[Number, Field(gt=0)]
 
 
 class _Tiles(_Part):
@@ -228,12 +234,12 @@ class Summary(_Part):
     """How a run ended."""
 
     state: str
-    exit_code: int
+    exit_code: Count
     why: str
     lstzoom: str
     started: str
     ended: str
-    seconds: dict[str, float]
+    seconds: dict[str, Number]
     tiles: _Tiles
     tasks: Count
     retried: Count
