@@ -133,7 +133,8 @@ $(VENV)/.notebooks: $(STAMP)
 
 docs: $(VENV)/.docs ## build the documentation into build/site, strictly and without the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "build/site/index.html"
+	@echo "build/site/index.html opens by itself; for its search, serve it and open http://127.0.0.1:8000:"
+	@echo "  $(BIN)/python -m http.server -d build/site --bind 127.0.0.1 8000"
 
 $(VENV)/.docs: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[docs]"

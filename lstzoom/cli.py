@@ -121,9 +121,12 @@ def _bytes(text: str | None) -> float | None:
     return float(found[1]) * _UNITS[found[2]]
 
 
-LstFile = Annotated[str, typer.Argument(metavar="LST", help="Coarse land surface temperature.")]
+LstOrBundle = Annotated[
+    str, typer.Argument(metavar="LST|BUNDLE", help="Coarse land surface temperature, or a bundle with both.")
+]
 VnirFiles = Annotated[
-    list[str], typer.Argument(metavar="VNIR...", help="Fine reflectance: one file with bands, or several.")
+    list[str] | None,
+    typer.Argument(metavar="VNIR", help="Fine reflectance: one file with bands, or several."),
 ]
 Mask = Annotated[
     str | None,
@@ -135,6 +138,9 @@ MaskClear = Annotated[
 Bands = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="Bands to use, by name (blue,red) or position from 1 (1,3)."),
+]
+Blue = Annotated[
+    bool, typer.Option("--blue", help="Use the blue band of a bundle, too: it is blurred in orbit.")
 ]
 Ratio = Annotated[
     int | None, typer.Option(min=2, help="Fine pixels along a coarse pixel; default from the files.")
@@ -362,14 +368,45 @@ def _inputs(
 ) -> _Files | BundleInputs:
     """Open what was given: LST and VNIR, or a bundle in place of both."""
     if vnir:
-        if blue:
-            raise typer.BadParameter("it goes with a bundle; choose files or --bands", param_hint="--blue")
+        _refuse_blue(blue=blue)
         reflectance = _choose(vnir, bands, nodata)
         return _Files(lst, vnir, reflectance, _grids(lst, reflectance, ratio), options)
+    return cli_bundle.open_inputs(lst, bands, ratio, blue=blue, given=_told_by_bundles(options, nodata))
+
+
+def _refuse_blue(*, blue: bool) -> None:
+    if blue:
+        raise typer.BadParameter("it goes with a bundle; choose files or --bands", param_hint="--blue")
+
+
+def _whole(
+    lst: str,
+    vnir: Sequence[str] | None,
+    bands: Sequence[str] | None,
+    nodata: float | None,
+    options: dict[str, Any],
+    truth: GeoBox | None,
+    *,
+    blue: bool,
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Read reflectance, which shares the grid of a truth, and LST; without a truth LST itself becomes one."""
+    from lstzoom import raster
+
+    if not vnir:
+        given = _told_by_bundles(options, nodata)
+        return cli_bundle.open_inputs(lst, bands, None, blue=blue, given=given).whole(truth)
+    _refuse_blue(blue=blue)
+    coarse = raster.open_lst(lst, **options).compute()
+    reflectance = _choose(vnir, bands, nodata)
+    grid = truth or _grids(lst, reflectance, None).fine
+    return raster.as_xarray(reflectance.on(grid), reflectance.names).compute(), coarse
+
+
+def _told_by_bundles(options: Mapping[str, Any], nodata: float | None) -> list[str]:
+    """Options that were given, and that a bundle tells itself."""
     defaults = {"units": "auto", "scale": None, "offset": None, "nodata": None}
     given = [f"--lst-{name}" for name, default in defaults.items() if options[name] != default]
-    given += ["--nodata"] if nodata is not None else []
-    return cli_bundle.open_inputs(lst, bands, ratio, blue=blue, given=given)
+    return given + (["--nodata"] if nodata is not None else [])
 
 
 def _uncertainty(path: str | None, coarse: GeoBox) -> xr.DataArray | None:
@@ -535,14 +572,8 @@ def _options(
     )
 )
 def sharpen(
-    lst: Annotated[
-        str,
-        typer.Argument(metavar="LST|BUNDLE", help="Coarse land surface temperature, or a bundle with both."),
-    ],
-    vnir: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="VNIR", help="Fine reflectance: one file with bands, or several."),
-    ] = None,
+    lst: LstOrBundle,
+    vnir: VnirFiles = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="COG to write.")],
     qa: Annotated[Path | None, typer.Option(help="COG of quality flags to write, too.")] = None,
@@ -555,9 +586,7 @@ def sharpen(
     mask: Mask = None,
     mask_clear: MaskClear = None,
     bands: Bands = None,
-    blue: Annotated[
-        bool, typer.Option("--blue", help="Use the blue band of a bundle, too: it is blurred in orbit.")
-    ] = False,
+    blue: Blue = False,
     ratio: Ratio = None,
     encoding: Annotated[
         Literal["uint16", "float32"],
@@ -657,11 +686,12 @@ def sharpen(
         "lstzoom validate lst_30m.tif vnir_10m.tif",
         "lstzoom validate lst_30m.tif vnir_10m.tif --json accuracy.json --png maps.png",
         "lstzoom validate lst_30m.tif vnir_10m.tif --truth airborne_10m.tif",
+        "lstzoom validate scene.zip --json accuracy.json",
     )
 )
 def validate(
-    lst: LstFile,
-    vnir: VnirFiles,
+    lst: LstOrBundle,
+    vnir: VnirFiles = None,
     *,
     truth: Annotated[
         str | None, typer.Option(metavar="FILE", help="Fine LST to compare with; it is never sharpened from.")
@@ -676,6 +706,7 @@ def validate(
         ),
     ] = None,
     bands: Bands = None,
+    blue: Blue = False,
     ratio: Ratio = None,
     method: Method = "calibrated",
     native_resolution: NativeResolution = None,
@@ -708,17 +739,14 @@ def validate(
         from lstzoom import raster
         from lstzoom.validate import validate as compare
 
-        options: dict[str, Any] = {"units": lst_units, "scale": lst_scale, "offset": lst_offset}
-        coarse = raster.open_lst(lst, nodata=lst_nodata, **options)
-        fine = None if truth is None else raster.open_lst(truth)
-        # Truth and reflectance have to share a grid; without a truth LST itself becomes one.
-        reflectance = _choose(vnir, names, nodata)
-        grid = _grids(lst, reflectance, None).fine if fine is None else fine.odc.geobox
-        stack = raster.as_xarray(reflectance.on(grid), reflectance.names)
+        options = {"units": lst_units, "nodata": lst_nodata, "scale": lst_scale, "offset": lst_offset}
+        fine = None if truth is None else raster.open_lst(truth).compute()
+        grid = None if fine is None else fine.odc.geobox
+        reflectance, coarse = _whole(lst, vnir, names, nodata, options, grid, blue=blue)
         report = compare(
-            stack.compute(),
-            None if degrade else coarse.compute(),
-            truth=None if fine is None else fine.compute(),
+            reflectance,
+            None if degrade else coarse,
+            truth=fine,
             ratio=ratio,
             psf_sigma=psf_sigma,
             config=_settings(

@@ -14,6 +14,9 @@ from lstzoom.cli_help import AsJson, Debug, Quiet, Session, Verbose, epilog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
     from lstzoom.grid import GridPair
     from lstzoom.inputs import SceneArrays
     from lstzoom.product.bundle import Bundle
@@ -65,6 +68,31 @@ class BundleInputs:
             given = raster.open_mask(mask, self.grids.fine, clear_values=clear, chunks=side)
             valid = given if valid is None else given & valid
         return prepare(arrays.vnir, arrays.lst, valid)
+
+    def whole(self, fine: GeoBox | None) -> tuple[xr.DataArray, xr.DataArray]:
+        """Read reflectance and LST, without what the bundle's own masks take out.
+
+        Raises
+        ------
+        GridMismatchError
+            If the grid of a truth is given, and is not the fine one of the bundle.
+        """
+        from lstzoom.errors import GridMismatchError
+        from lstzoom.grid import coincide, describe_grid
+        from lstzoom.kernels.aggregate import area_mean
+
+        if fine is not None and not coincide(fine, self.grids.fine):
+            raise GridMismatchError(
+                f"the truth lies on {describe_grid(fine)}; it must lie on the fine grid of the bundle, "
+                f"{describe_grid(self.grids.fine)}"
+            )
+        arrays = self.bundle.load(self.bands, ratio=self.grids.ratio)
+        if arrays.valid is None:
+            return arrays.vnir.compute(), arrays.lst.compute()
+        usable = arrays.valid.compute()
+        # A coarse pixel with a cloud in it is no truth.
+        clear = area_mean(usable.values.astype("float32"), self.grids.ratio) == 1
+        return arrays.vnir.where(usable).compute(), arrays.lst.where(clear).compute()
 
 
 def open_inputs(

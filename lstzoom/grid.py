@@ -391,6 +391,16 @@ def _centre(grid: GeoBox) -> tuple[float, float]:
     return affine.c + affine.a * columns / 2, affine.f + affine.e * rows / 2
 
 
+def _finer_bands(exact_x: float, exact_y: float) -> str:
+    """Say what to do where VNIR is not finer; where it is coarser, the two were likely swapped."""
+    if max(exact_x, exact_y) >= 1:
+        return "give finer bands"
+    return (
+        "are they swapped? Commands take LST first and then VNIR (lstzoom sharpen LST VNIR), functions VNIR "
+        "first (lstzoom.sharpen(vnir, lst)); if not, give finer bands"
+    )
+
+
 def _integer_ratio(lst: GeoBox, vnir: GeoBox, fine: _Resolution) -> int:
     exact_x, exact_y = abs(lst.affine.a) / fine.x, abs(lst.affine.e) / fine.y
     ratio = round((exact_x + exact_y) / 2)
@@ -398,7 +408,7 @@ def _integer_ratio(lst: GeoBox, vnir: GeoBox, fine: _Resolution) -> int:
     if ratio < _MINIMUM_RATIO:
         raise GridMismatchError(
             f"VNIR is not finer than LST (LST / VNIR pixel {seen}, needed at least 2): "
-            f"{_both(lst, vnir)}; give finer bands"
+            f"{_both(lst, vnir)}; {_finer_bands(exact_x, exact_y)}"
         )
     across = vnir.crs != lst.crs
     tolerance = _RATIO_TOLERANCE_ACROSS_CRS if across else _RATIO_TOLERANCE

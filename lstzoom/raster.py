@@ -48,7 +48,7 @@ from rasterio.windows import Window
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.grid import describe_grid, is_sheared
 from lstzoom.kernels.resample import Method, Taps, resample_axes, resample_points, shifted, taps
-from lstzoom.types import YX
+from lstzoom.types import LST_ATTRS, YX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,6 +79,8 @@ _ZERO_CELSIUS: Final = 273.15
 KELVIN_RANGE: Final = (150.0, 700.0)
 """What can be the temperature of a surface."""
 _CELSIUS: Final = (-120.0, 130.0)
+# Reflectance stays below, sun glint and snow included.
+_REFLECTANCE: Final = 1.6
 KELVIN_NAMES: Final = frozenset({"k", "kelvin", "kelvins", "degk", "deg_k"})
 """How files spell kelvin, in lower case."""
 _CELSIUS_NAMES: Final = frozenset(
@@ -783,11 +785,16 @@ def _read_window(source: RasterSource, rows: slice, columns: slice) -> NDArray[n
     except RasterioError as error:
         raise InputError(
             f"cannot read band {source.band} of {shown(source.path)!r} in the window rows "
-            f"{rows.start}..{rows.stop}, columns {columns.start}..{columns.stop}: {shown(str(error))}; "
+            f"{rows.start}..{rows.stop}, columns {columns.start}..{columns.stop}: {_why(error)}; "
             "the file may be truncated or, if remote, out of reach"
         ) from error
     values = _cleaned(stored, present, source)
     return values[::-1] if source.south_up else values
+
+
+def _why(error: RasterioError) -> str:
+    """Repeat what GDAL said: rasterio's own words only lead to it."""
+    return shown(str(error.__cause__ or error)).rstrip(".")
 
 
 def _cleaned(
@@ -1061,8 +1068,7 @@ def open_lst(
 def lst_source(source: RasterSource, chunks: Chunks | None = None) -> xr.DataArray:
     """Open a band that is known to be kelvin on its own grid, lazily; see `open_lst` for the result."""
     array = _dask(LazyRaster(source, source.geobox), _chunk_shape(chunks))
-    attrs = {"units": "K", "standard_name": "surface_temperature"}
-    return _on_grid(array, source.geobox, "lst", attrs)
+    return _on_grid(array, source.geobox, "lst", dict(LST_ATTRS))
 
 
 def lazy_lst(
@@ -1117,7 +1123,12 @@ def _units_of(source: RasterSource, units: LstUnits) -> Literal["K", "C"]:
 
 def _units_message(source: RasterSource, units: LstUnits, known: str, sample: NDArray[np.float32]) -> str:
     median = float(np.median(sample))
-    if _CELSIUS[0] <= median <= _CELSIUS[1]:
+    if known == "K" and sample.min() >= 0 and sample.max() <= _REFLECTANCE:
+        remedy = (
+            "they look like reflectance: LST comes first, then VNIR; if they are degrees Celsius, pass "
+            "--lst-units C"
+        )
+    elif _CELSIUS[0] <= median <= _CELSIUS[1]:
         remedy = "if they are degrees Celsius, pass --lst-units C"
     elif KELVIN_RANGE[0] <= median <= KELVIN_RANGE[1]:
         remedy = "if they are kelvin, pass --lst-units K"

@@ -42,7 +42,7 @@ from rasterio.windows import Window
 
 from lstzoom.errors import EncodingError, InputError
 from lstzoom.kernels.aggregate import area_mean_radiance
-from lstzoom.types import YX
+from lstzoom.types import LST_ATTRS, YX
 
 Array = NDArray[np.float32]
 
@@ -156,7 +156,7 @@ class Scene:
             array.encoding["grid_mapping"] = "spatial_ref"
             return array
 
-        kelvin = {"units": "K", "standard_name": "surface_temperature"}
+        kelvin = dict(LST_ATTRS)
         return SceneArrays(
             wrap(self.vnir, self.geobox, "vnir", {"units": "1"}, band=list(self.landscape.bands)),
             wrap(self.coarse, self.coarse_geobox, "lst", kelvin),

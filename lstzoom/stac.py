@@ -34,6 +34,7 @@ from lstzoom import raster
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.grid import GridPair, resolve_grids
 from lstzoom.product.fields import COG_TYPE, EXTENSIONS, crs_fields, footprint, joined_bounds, json_number
+from lstzoom.types import LST_ATTRS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -304,7 +305,7 @@ def load_pair(
     wanted = _chosen(_with_role(found, REFLECTANCE), bands, found)
     grids = resolve_grids(thermal.grid, [band.grid for band in wanted], ratio)
     lst = _loaded([thermal], grids.coarse, chunks)[0]
-    lst.name, lst.attrs = "lst", {"units": "K", "standard_name": "surface_temperature"}
+    lst.name, lst.attrs = "lst", dict(LST_ATTRS)
     return _stack(wanted, grids, chunks), lst
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,13 @@ FloatArray: TypeAlias = NDArray[np.floating[Any]]
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 """Array of flags. A mask called ``valid`` is True where a pixel may be used."""
+
+LST_ATTRS: Final[Mapping[str, str]] = {
+    "units": "K",
+    "standard_name": "surface_temperature",
+    "long_name": "land surface temperature",
+}
+"""Attributes of an LST that is opened: by CF, and what plots write beside it."""
 
 
 class YX(NamedTuple):

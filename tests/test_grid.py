@@ -126,6 +126,14 @@ def test_vnir_that_is_not_finer_is_refused(step: float) -> None:
         resolve_grids(LST, [box(step)])
 
 
+def test_the_two_swapped_are_told_the_order() -> None:
+    with pytest.raises(GridMismatchError, match=r"swapped.*LST first and then VNIR.*sharpen LST VNIR"):
+        resolve_grids(box(10), [LST])
+    with pytest.raises(GridMismatchError) as caught:
+        resolve_grids(LST, [box(25)])
+    assert "swapped" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ratio", [1, 0, -3])
 def test_given_ratio_below_two_is_refused(ratio: int) -> None:
     with pytest.raises(GridMismatchError, match=f"the ratio is {ratio} "):

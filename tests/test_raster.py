@@ -410,8 +410,11 @@ def test_truncated_file_raises_with_file_and_window(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     (source,) = describe(path)
-    with pytest.raises(InputError, match=r"cut\.tif' in the window rows 0\.\.600, columns 0\.\.60"):
+    with pytest.raises(InputError, match=r"cut\.tif' in the window rows 0\.\.600, columns 0\.\.60") as caught:
         LazyRaster(source, grid)[:, :]
+    # What GDAL said, and not rasterio's pointer to it.
+    assert "failed at X offset" in str(caught.value)
+    assert "previous exception" not in str(caught.value)
 
 
 def test_file_removed_after_opening_raises(tmp_path: Path) -> None:
@@ -526,6 +529,12 @@ def test_values_that_cannot_be_kelvin_name_the_switch(tmp_path: Path, units: Any
     path = save(tmp_path / "lst.tif", noise() - np.float32(273.15))
     with pytest.raises(UnitsError, match=r"cannot be kelvin.*pass --lst-units C"):
         open_lst(path, units=units)
+
+
+def test_reflectance_in_the_place_of_lst_is_told_the_order(tmp_path: Path) -> None:
+    path = save(tmp_path / "red.tif", (noise() - 290) / 100 % 1)
+    with pytest.raises(UnitsError, match=r"look like reflectance: LST comes first, then VNIR"):
+        open_lst(path)
 
 
 def test_kelvin_called_celsius_are_refused(tmp_path: Path) -> None:

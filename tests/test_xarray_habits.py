@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dask
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from dask.diagnostics import ProgressBar
 from matplotlib.figure import Figure
 
 import lstzoom
-from lstzoom.simulate import simulate_scene
+from lstzoom import raster
+from lstzoom.simulate import simulate_scene, write_scene
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,14 @@ def test_plots_label_themselves(sharp: xr.Dataset, name: str, label: str) -> Non
     drawn = sharp[name].plot(ax=axes)  # type: ignore[call-arg]  # xarray types this as a class
     assert " ".join(drawn.colorbar.ax.get_ylabel().split()) == label
     assert axes.get_xlabel() == "x [metre]"
+
+
+def test_inputs_label_themselves(tmp_path: Path) -> None:
+    scene = simulate_scene((90, 90), bands=("red", "nir"))
+    lst = raster.open_lst(write_scene(scene, tmp_path)["lst"])
+    for one in (lst, scene.to_xarray().lst):
+        drawn = one.plot(ax=Figure().subplots())  # type: ignore[call-arg]  # as above
+        assert drawn.colorbar.ax.get_ylabel() == "land surface temperature [K]"
 
 
 def test_results_draw_themselves_with_hvplot(sharp: xr.Dataset) -> None:

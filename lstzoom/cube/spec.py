@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lstzoom.encoding import QA, UINT16, Encoding
 from lstzoom.errors import InputError
+from lstzoom.grid import describe_grid
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -69,7 +70,8 @@ class CubeSpec:
     Raises
     ------
     InputError
-        If ``chunk`` does not divide ``shard``, or variables are unknown.
+        If the grid is empty, turned or without CRS, ``chunk`` does not divide ``shard``, or variables are
+        unknown.
 
     Examples
     --------
@@ -87,6 +89,13 @@ class CubeSpec:
 
     def __post_init__(self) -> None:
         """Check what cannot work."""
+        affine, (rows, columns) = self.geobox.affine, self.geobox.shape
+        if not rows or not columns:
+            raise InputError(f"a grid of {rows} x {columns} pixels was given; a cube needs one pixel or more")
+        if self.geobox.crs is None or (affine.b, affine.d) != (0, 0):
+            raise InputError(
+                f"{describe_grid(self.geobox)} is turned, or has no CRS; give one along the axes of a CRS"
+            )
         _ = self.chunk_side, self.described
 
     @property
@@ -135,6 +144,8 @@ def chunk_side(shard: int, chunk: int | None) -> int:
     InputError
         If ``chunk`` does not divide ``shard``.
     """
+    if shard < 1 or (chunk is not None and chunk < 1):
+        raise InputError(f"shards of {shard} and chunks of {chunk} pixels were given; 1 is the least")
     if chunk is None:
         return max(side for side in range(1, min(shard, _CHUNK) + 1) if shard % side == 0)
     if shard % chunk:

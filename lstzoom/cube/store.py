@@ -8,11 +8,13 @@ complete.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,6 +30,7 @@ Url: TypeAlias = "str | Path | Store"
 """Folder, address that fsspec knows such as ``s3://bucket/cube.zarr``, or an open store of zarr."""
 Options: TypeAlias = Mapping[str, Any] | None
 """Options of the file system, as fsspec takes them: credentials, ``endpoint_url``."""
+_ALONE = threading.Lock()
 
 
 def open_store(url: Url, options: Options = None, *, read_only: bool = False) -> Store:
@@ -71,6 +74,25 @@ def open_store(url: Url, options: Options = None, *, read_only: bool = False) ->
         return FsspecStore.from_url(text, storage_options=dict(options or {}), read_only=read_only)
     except (ValueError, ImportError) as error:
         raise InputError(f"{text!r} cannot be opened: {error}") from error
+
+
+@contextlib.contextmanager
+def alone(store: Store) -> Iterator[None]:
+    """Wait until no other process of this machine makes a cube in a folder or adds dates to it.
+
+    What is kept apart is lost with the process that held it. Other stores, and folders on disks that know no
+    locks, are kept apart within this process only.
+    """
+    from zarr.storage import LocalStore  # noqa: PLC0415
+
+    with _ALONE, contextlib.ExitStack() as held:
+        if isinstance(store, LocalStore) and not store.read_only:
+            store.root.mkdir(parents=True, exist_ok=True)
+            handle = os.open(store.root, os.O_RDONLY)
+            held.callback(os.close, handle)
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def open_group(url: Url, options: Options = None, *, read_only: bool = False) -> zarr.Group:

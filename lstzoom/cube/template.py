@@ -13,6 +13,7 @@ from lstzoom.cube.spec import CubeSpec, ZarrVariable
 from lstzoom.cube.store import (
     Options,
     Url,
+    alone,
     array_of,
     attrs_of,
     consolidate,
@@ -84,15 +85,17 @@ def create(
 
     Notes
     -----
-    One process makes a cube or appends to it at a time; writing of values goes on beside.
+    Processes of one machine that make a cube in a folder, or append to it, wait for each other; elsewhere one
+    does so at a time. Writing of values goes on beside.
     """
     moments = None if times is None else sorted({_microseconds(time) for time in times})
     store = open_store(url, storage_options)
     try:
-        state = _state(store)
-        if state == "absent" or (state == "begun" and exist_ok):
-            _write_all(store, spec, moments, attrs or {})
-            state = "made"
+        with alone(store):
+            state = _state(store)
+            if state == "absent" or (state == "begun" and exist_ok):
+                _write_all(store, spec, moments, attrs or {})
+                state = "made"
     except OSError as error:
         raise InputError(f"{shown(url)} cannot be written to: {error}") from error
     if state != "made":
@@ -230,27 +233,45 @@ def append_times(url: Url, times: Sequence[Time], storage_options: Options = Non
     Raises
     ------
     InputError
-        If there is no cube, it has no time, or a date cannot be read.
+        If there is no cube, it has no time, or a date cannot be read; if another process wrote other dates at
+        the same moment.
 
     Notes
     -----
+    Processes of one machine that append to a cube in a folder wait for each other; elsewhere one does so at a
+    time.
+
     Called again with the same dates it changes nothing, and finishes what a process that died had begun.
     Readers see the new dates when all is written. A cube that got an earlier date is no longer in order:
     `open_cube` sorts it, ``xr.open_zarr(url).sortby("time")`` does.
     """
     group = open_group(url, storage_options)
     wanted = [_microseconds(time) for time in times]
+    with alone(group.store):
+        # Opened anew: another process may have appended while this one waited.
+        group = open_group(url, storage_options)
+        known = _appended(group, wanted)
+    places = {moment: index for index, moment in enumerate(known)}
+    return [places[moment] for moment in wanted]
+
+
+def _appended(group: zarr.Group, wanted: Sequence[int]) -> list[int]:
+    """Add the dates that a cube lacks, and return all."""
     known = read_times(group)
     new = sorted(set(wanted) - set(known))
     groups = [group, *level_groups(group)]
-    if new or any(_lags(one, len(known)) for one in groups):
-        everything = np.array([*known, *new], np.int64)
-        for one in groups:
-            _extend(one, everything)
-        consolidate(group.store)
-        known = everything.tolist()
-    places = {moment: index for index, moment in enumerate(known)}
-    return [places[moment] for moment in wanted]
+    if not new and not any(_lags(one, len(known)) for one in groups):
+        return known
+    everything = [*known, *new]
+    for one in groups:
+        _extend(one, np.array(everything, np.int64))
+    if read_times(open_group(group.store))[: len(everything)] != everything:
+        raise InputError(
+            f"another process added other dates to {shown(group.store)} at the same moment; let one append "
+            "at a time, and append again before anything is written"
+        )
+    consolidate(group.store)
+    return everything
 
 
 def retime(url: Url, renamed: Mapping[Time, Time], storage_options: Options = None) -> None:
@@ -271,6 +292,11 @@ def retime(url: Url, renamed: Mapping[Time, Time], storage_options: Options = No
         If there is no cube, it has no time, or a date cannot be read.
     """
     group = open_group(url, storage_options)
+    with alone(group.store):
+        _retime(open_group(url, storage_options), renamed)
+
+
+def _retime(group: zarr.Group, renamed: Mapping[Time, Time]) -> None:
     known = read_times(group)
     table = {_microseconds(old): _microseconds(new) for old, new in renamed.items()}
     moments = np.array([table.get(one, one) for one in known], np.int64)

@@ -2,9 +2,9 @@
 
 The scheduler knows the tasks in flight and no others, so that its memory and the time of a task do not grow
 with the run. Tasks are given in the order in which they come: what is given first is worked on first. A task
-that fails is given again after a pause. A worker that dies takes all its tasks along, and which of them is at
-fault nobody can tell: what went with several workers is given once more with nothing beside it. The cluster
-may grow and shrink: the window follows its threads.
+that fails is given again after a pause. A worker that dies takes all its tasks along, and which of them is
+at fault nobody can tell: what went with several workers is given once more with nothing beside it. The
+cluster may grow and shrink: the window follows its threads.
 """
 
 from __future__ import annotations

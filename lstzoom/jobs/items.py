@@ -31,6 +31,10 @@ _TITLES: Final = {
     "lst_uncertainty": ("Standard uncertainty of land surface temperature", ["data", "uncertainty"]),
     "qa": ("Where a value comes from", ["data", "metadata", "quality"]),
 }
+_MEDIA_TYPES: Final = {
+    "json": "application/geo+json", "geojson": "application/geo+json", "jp2": "image/jp2",
+    "tif": "image/tiff; application=geotiff", "tiff": "image/tiff; application=geotiff",
+}  # fmt: skip
 _LINEAGE: Final = (
     "Land surface temperature of the item named by lstzoom:lst_item, sharpened with the reflectance of those "
     "named by lstzoom:vnir_items."
@@ -73,7 +77,7 @@ class Described:
     properties
         Further properties.
     sources
-        Id and address of the items that it was made of, as far as they have one.
+        Name and address of the items, or the files, that it was made of.
     """
 
     scene: str
@@ -148,13 +152,21 @@ def make_item(
                 for rel in ("root", "parent", "collection")
             ),
             *(
-                {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": title}
+                {"rel": "derived_from", "href": href, **_media_type(href), "title": title}
                 for title, href in described.sources
             ),
         ],
         "assets": assets,
     }  # fmt: skip
     return item | {"stac_extensions": used_extensions(item)}
+
+
+def _media_type(href: str) -> dict[str, str]:
+    """Tell items from the files that may stand in their place; of other files nothing is said."""
+    ending = href.lower().rpartition("/")[2].rpartition(".")[2]
+    # Addresses of services end in the id of the item.
+    found = _MEDIA_TYPES.get(ending, _MEDIA_TYPES["json"] if "://" in href else None)
+    return {} if found is None else {"type": found}
 
 
 def figures(told: Mapping[str, Any]) -> dict[str, float]:

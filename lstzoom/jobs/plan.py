@@ -17,11 +17,11 @@ from lstzoom.config import SharpenConfig
 from lstzoom.errors import InputError
 from lstzoom.halo import Block, blocks
 from lstzoom.inputs import SceneArrays
-from lstzoom.jobs.identity import inputs_of
+from lstzoom.jobs.identity import inputs_of, layers_of
 from lstzoom.sharpening import BlockFunction
 from lstzoom.sources.catalog import Catalog, open_catalog
 from lstzoom.sources.job import Job
-from lstzoom.sources.loading import LoadedPair, find_pairs, load_pair, load_simulated
+from lstzoom.sources.loading import LoadedPair, Readers, find_pairs, load_pair, load_simulated
 from lstzoom.sources.pair import Pair
 from lstzoom.sources.signing import plain
 from lstzoom.sources.times import as_interval
@@ -112,7 +112,7 @@ class Scene:
     reading
         Estimate of the stored bytes behind a fine pixel.
     sources
-        Id and address of the items, without passwords and signatures; those of which it is known.
+        Id and address of the items, without passwords and signatures; of one that has no address, its files.
     """
 
     key: str
@@ -267,19 +267,36 @@ def make_plan(job: Job) -> Plan:
         except InputError as error:
             left_out.append(LeftOut(pair.lst.item.id, str(error)))
             continue
-        links = tuple(link_of(one.item) for one in (pair.lst, *pair.vnir))
+        links = tuple(link for one in (pair.lst, *pair.vnir) for link in links_of(one.item, loaded.readers))
         stamps = tuple(str(pair.lst.item.properties.get(name, "")) for name in ("updated", "created"))
         vnir = tuple(one.item.id for one in pair.vnir)
         named.append(
-            _Named(pair.lst.item.id, vnir, pair.lst.when, loaded, stamps, tuple(x for x in links if x))
+            _Named(pair.lst.item.id, vnir, pair.lst.when, loaded, stamps, tuple(dict.fromkeys(links)))
         )
     return _planned(job, source, named, left_out, found.asked)
 
 
-def link_of(item: pystac.Item) -> tuple[str, str] | None:
-    """Id and address of an item, without password and signature; None if it has no address."""
+def links_of(item: pystac.Item, readers: Readers | None = None) -> list[tuple[str, str]]:
+    """Say where an item came from, without passwords and signatures.
+
+    Parameters
+    ----------
+    item
+        Of LST or reflectance.
+    readers
+        What reads it; files that it does not read are left out.
+
+    Returns
+    -------
+    list of (str, str)
+        Id and address of the item, or, of one that was made of files, name and address of each of them.
+    """
     href = item.get_self_href()
-    return None if href is None else (item.id, plain(href))
+    if href is not None:
+        return [(item.id, plain(href))]
+    read = None if readers is None else {plain(one.href) for one in layers_of(readers)}
+    files = [(f"{item.id}: {key}", plain(asset.href)) for key, asset in item.assets.items()]
+    return [one for one in files if read is None or one[1] in read]
 
 
 def _in_time(pairs: Sequence[Pair], job: Job) -> tuple[list[Pair], list[LeftOut]]:
@@ -353,7 +370,7 @@ def _stored_bytes(loaded: LoadedPair) -> float:
     assert loaded.readers is not None  # noqa: S101  (loaded here)
     fine = loaded.readers.grids.fine
     pixel = abs(fine.affine.a * fine.affine.e)
-    layers = [*loaded.readers.fine.layers(), *loaded.readers.coarse.layers()]
+    layers = layers_of(loaded.readers)
     per_pixel = sum(
         (1 if one.kind == "codes" else 2) * pixel / abs(one.grid.affine.a * one.grid.affine.e)
         for one in layers

@@ -200,8 +200,8 @@ def _findings(state: JobState) -> Iterator[Finding]:
     tiles, done = sum(map(state.tiles_of, state.scenes)), sum(len(state.done[key]) for key in state.scenes)
     failed = sum(len(state.failed_in(key)) for key in state.scenes)
     parts = [
-        f"{failed} failures for good, see below" if failed else "",
-        f"{tiles - done} are not done" if tiles > done else "",
+        f"{counted(failed, 'failure')} for good, see below" if failed else "",
+        f"{counted(tiles - done, 'tile')} not done" if tiles > done else "",
     ]
     rest = "; ".join(part for part in parts if part) or "Each counts when all of it is in the store"
     yield Finding(
@@ -212,7 +212,7 @@ def _findings(state: JobState) -> Iterator[Finding]:
     words = (
         f"{left_out} more were found and cannot be used, see below."
         if left_out
-        else "All that was found is processed."
+        else "All that was found can be used."
     )
     yield Finding("Scenes", complete, words)
     records = [one for one in state.records.values() if one]

@@ -326,7 +326,7 @@ def _high_pass(plane: NDArray[np.float32]) -> NDArray[np.float64]:
     """Value minus 3 x 3 mean; NaN where any of the nine is missing."""
     ny, nx = plane.shape
     out = np.full((ny, nx), np.nan, np.float64)
-    if ny < 3 or nx < 3:  # noqa: PLR2004  (the mean's own size)
+    if ny < 3 or nx < 3:
         return out
     for y in range(1, ny - 1):
         total = np.zeros(nx - 2, np.float64)

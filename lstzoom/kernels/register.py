@@ -241,7 +241,7 @@ def _high_pass(plane: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     out = np.full((ny, nx), np.nan, np.float32)
     total = np.empty(nx, np.float64)
     for y in range(ny):
-        # Where all nine are there, nobody need be asked: the sum says so, and a processor makes many at a time.
+        # The sum tells whether all nine are there; without asking, a processor adds up many at a time.
         begin, end = (stride, nx - stride) if stride <= y < ny - stride else (nx, nx)
         _nine(plane, y, stride, total)
         for x in range(begin, end):
@@ -268,7 +268,7 @@ def _nine(plane: NDArray[np.float32], y: int, stride: int, total: NDArray[np.flo
 
 @jit
 def _sparse_high_pass(plane: NDArray[np.float32], y: int, x: int, stride: int) -> np.float32:
-    """The same for one pixel, whose neighbours may be missing."""
+    """Do the same for one pixel, whose neighbours may be missing."""
     total = 0.0
     count = 0
     for i in range(y - stride, y + stride + 1, stride):

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import shapely
+from odc.geo.crs import CRS
 
 import lstzoom
-from lstzoom.globe import parts_within_180, to_geojson
+from lstzoom.errors import GridMismatchError
+from lstzoom.globe import enclosed, parts_within_180, to_geojson, turns, unwrapped
+from lstzoom.grid import describe_grid
 from lstzoom.kernels.quality import MEANINGS, QA
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ EXTENSIONS: Final[Mapping[str, str]] = {
 _RENDER: Final = "https://stac-extensions.github.io/render/v2.0.0/schema.json"
 _EDGE_POINTS: Final = 21
 _DIGITS: Final = 7
+_AT_POLE: Final = 1e-6  # degrees
 _FLAG_COLOURS: Final[Mapping[QA, str]] = {
     QA.NODATA: "000000",
     QA.LOCAL: "1A9850",
@@ -50,43 +54,115 @@ _FLAG_COLOURS: Final[Mapping[QA, str]] = {
 
 
 def outline(grid: GeoBox) -> NDArray[np.float64]:
-    """Longitude and latitude along the edge of a grid, counterclockwise and closed."""
+    """Longitude and latitude along the edge of a grid, closed; counterclockwise, but around a pole.
+
+    Raises
+    ------
+    GridMismatchError
+        If the grid reaches beyond where its CRS is defined.
+    """
     assert grid.crs is not None  # noqa: S101  (refused when the file was described)
-    # Edges of a UTM scene are curves in longitude and latitude: four corners would cut it.
-    part = np.linspace(0.0, 1.0, _EDGE_POINTS)[:-1]
-    column = np.concatenate([part, 0 * part + 1, 1 - part, 0 * part, [0.0]])
-    row = np.concatenate([0 * part, part, 0 * part + 1, 1 - part, [0.0]])
+    pole = _pole(grid)
+    edge = np.stack(grid.crs.transformer_to_crs("EPSG:4326")(*_edge(grid, pole)), axis=1)
+    if not np.isfinite(edge).all():
+        raise GridMismatchError(
+            f"{describe_grid(grid)} reaches beyond where {grid.crs} is defined; cut it to where it is"
+        )
+    edge = np.round(edge if pole is None else _with_poles(edge, centre(grid)[0]), _DIGITS)
+    points = unwrapped(edge)
+    if not turns(points) and not shapely.LinearRing(points).is_ccw:
+        # Polar projections of the south turn the other way.
+        return edge[::-1]
+    return edge
+
+
+def centre(grid: GeoBox) -> tuple[float, float]:
+    """Longitude and latitude of the middle of a grid."""
+    assert grid.crs is not None  # noqa: S101  (refused when the file was described)
+    lon, lat = grid.crs.transformer_to_crs("EPSG:4326")(*_middle(grid))
+    return float(lon), float(lat)
+
+
+def _middle(grid: GeoBox) -> tuple[float, float]:
     left, bottom, right, top = grid.boundingbox.bbox
-    x, y = left + (right - left) * column, bottom + (top - bottom) * row
-    return np.round(np.stack(grid.crs.transformer_to_crs("EPSG:4326")(x, y), axis=1), _DIGITS)
+    return (left + right) / 2, (bottom + top) / 2
+
+
+def _edge(grid: GeoBox, pole: tuple[float, float] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points along the edge in the grid's own coordinates, counterclockwise and closed.
+
+    Edges of a UTM scene are curves in longitude and latitude: four corners would cut it.
+    """
+    left, bottom, right, top = grid.boundingbox.bbox
+    x, y = pole or (np.nan, np.nan)
+    south, north = (_stations(left, right, x, y - side) for side in (bottom, top))
+    west, east = (_stations(bottom, top, y, x - side) for side in (left, right))
+    sides = [
+        (south, np.full_like(south, bottom)),
+        (np.full_like(east, right), east),
+        (north[::-1], np.full_like(north, top)),
+        (np.full_like(west, left), west[::-1]),
+    ]
+    xs, ys = (np.concatenate([side[k][:-1] for side in sides]) for k in (0, 1))
+    return np.append(xs, left), np.append(ys, bottom)
+
+
+def _stations(low: float, high: float, foot: float, away: float) -> NDArray[np.float64]:
+    """Where points lie along an edge: evenly, and at equal angles as seen from a pole beside it.
+
+    Where the edge passes a pole the longitude turns fast.
+    """
+    even = np.linspace(low, high, _EDGE_POINTS)
+    more = foot + abs(away) * np.tan(np.radians(np.arange(-75, 76, 15)))
+    return np.union1d(even, more[(more > low) & (more < high)])
+
+
+def _pole(grid: GeoBox) -> tuple[float, float] | None:
+    """Where a pole lies in a grid's coordinates, if it lies in the grid or close to it."""
+    assert grid.crs is not None  # noqa: S101  (refused when the file was described)
+    left, bottom, right, top = grid.boundingbox.bbox
+    if grid.crs.geographic:
+        return None
+    middle, reach = _middle(grid), max(right - left, top - bottom)
+    for lat in (-90.0, 90.0):
+        x, y = CRS("EPSG:4326").transformer_to_crs(grid.crs)(0.0, lat)
+        if np.isfinite([x, y]).all() and max(abs(x - middle[0]), abs(y - middle[1])) < reach:
+            return float(x), float(y)
+    return None
+
+
+def _with_poles(edge: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    """Let an edge that touches a pole go along it, from where it comes over its middle to where it goes.
+
+    The longitude of a pole is any.
+    """
+    at = np.flatnonzero(90 - np.abs(edge[:-1, 1]) < _AT_POLE)
+    ring = edge[:-1]
+    for k in at[::-1]:
+        lon = [ring[k - 1, 0], middle, ring[(k + 1) % len(ring), 0]]
+        ring = np.concatenate([ring[:k], np.stack([lon, np.full(3, ring[k, 1])], axis=1), ring[k + 1 :]])
+    return np.concatenate([ring, ring[:1]])
 
 
 def ground(polygons: Iterable[Sequence[Sequence[Sequence[float]]]]) -> tuple[dict[str, Any], list[float]]:
     """Union of polygons, given by their rings, and its bounds, as RFC 7946 wants them.
 
-    Polygons that cross the antimeridian are cut there, and then west is larger than east.
+    Polygons that cross the antimeridian are cut there, and then west is larger than east; one around a pole
+    goes up to the pole.
     """
-    found = []
-    for outer, *holes in polygons:
-        rings = [np.array([point[:2] for point in ring], np.float64) for ring in (outer, *holes)]
-        if crosses(outer):
-            for ring in rings:
-                ring[ring[:, 0] < 0, 0] += 360
-        found += parts_within_180(shapely.make_valid(shapely.Polygon(rings[0], rings[1:])))
+    found = [part for outer, *holes in polygons for part in parts_within_180(enclosed(outer, holes))]
     area = shapely.orient_polygons(shapely.set_precision(shapely.union_all(found), 10.0**-_DIGITS))
     return to_geojson(area), joined_bounds([part.bounds for part in shapely.get_parts(area)])
 
 
 def crosses(ring: Sequence[Sequence[float]]) -> bool:
-    """Tell whether a ring goes the shorter way across the antimeridian.
+    """Tell whether a ring goes the shorter way across the antimeridian, or around a pole.
 
-    One around the globe or a pole is none: read the other way it would enclose nothing.
+    One around the globe is none: read the other way it would enclose nothing.
     """
-    points = np.array([point[:2] for point in ring], np.float64)
-    if np.ptp(points[:, 0]) <= 180:
-        return False
-    points[points[:, 0] < 0, 0] += 360
-    return float(shapely.make_valid(shapely.Polygon(points)).area) > 0
+    points = unwrapped(ring)
+    within = np.abs(points[:, 0]).max() <= 180
+    return bool(turns(points)) or (not within and float(enclosed(ring).area) > 0)
 
 
 def footprint(grid: GeoBox) -> tuple[dict[str, Any], list[float]]:

@@ -25,7 +25,7 @@ from lstzoom.product import masks, pictures
 from lstzoom.product.bundle import Bundle, open_bundle
 from lstzoom.product.containers import Container, open_container, sha256_of
 from lstzoom.product.description import COLLECTION_FILE, ITEM_FILE, collect, describe
-from lstzoom.product.fields import COLOUR_MAP
+from lstzoom.product.fields import COLOUR_MAP, centre
 from lstzoom.product.item import footprint_of
 from lstzoom.product.naming import BundleName, LongName, ShortName, geohash
 from lstzoom.product.outputs import Outputs, values_of
@@ -176,7 +176,7 @@ def _name(source: Bundle, outputs: Outputs, plan: ProductPlan) -> BundleName:
                 f"long names hold the satellite (SBA01), and {source.location!r} says {satellite!r}; write "
                 "the product with short names (--style short)"
             )
-        code = named.geohash if isinstance(named, LongName) else _centre(outputs)
+        code = named.geohash if isinstance(named, LongName) else geohash(*centre(outputs.grid))
         return LongName(PRODUCT, satellite, code, source.acquired)
     order = plan.order or (named.order if isinstance(named, ShortName) else None)
     if order is None:
@@ -185,11 +185,6 @@ def _name(source: Bundle, outputs: Outputs, plan: ProductPlan) -> BundleName:
             "(--order), or write the product with long names (--style long)"
         )
     return ShortName(source.acquired, PRODUCT, order)
-
-
-def _centre(outputs: Outputs) -> str:
-    left, bottom, right, top = outputs.grid.geographic_extent.boundingbox.bbox
-    return geohash((left + right) / 2, (bottom + top) / 2)
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:

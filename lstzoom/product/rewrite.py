@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lstzoom.product import metadata as md
-from lstzoom.product.fields import outline
+from lstzoom.product.fields import centre, outline
 from lstzoom.product.naming import LongName
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _geometric(bundle: Bundle, what: Rewrite) -> dict[str, Any]:
     told, shape = bundle.metadata, _footprint(bundle, what.grid)
     box, angles = _box(shape), md.angles(bundle.metadata)
     before = told.geometric or md.Geometric()
-    west, south, east, north = box
+    lon, lat = centre(what.grid)
     altitude = before.surface_altitude_median
     if altitude is None and told.sensors is not None and told.sensors.surface_altitude_median is not None:
         # Kilometres here, metres in configuration B.
@@ -182,7 +182,7 @@ def _geometric(bundle: Bundle, what: Rewrite) -> dict[str, Any]:
         "geometric": md.Geometric(
             geometry=shape,
             bbox=before.bbox or box,
-            centroid=before.centroid or md.Centroid(lon=(west + east) / 2, lat=(south + north) / 2),
+            centroid=before.centroid or md.Centroid(lon=lon, lat=lat),
             earth_sun_distance=_earth_sun(told),
             solar_angles=solar,
             viewing_angles=viewing,

@@ -28,7 +28,7 @@ from lstzoom.errors import InputError
 from lstzoom.product import metadata as md
 from lstzoom.product.bundle import VNIR, BandFacts
 from lstzoom.product.encoding import DOCUMENTED, Variable
-from lstzoom.product.fields import outline
+from lstzoom.product.fields import centre, outline
 from lstzoom.product.naming import BundleName, LongName, ShortName, Style, geohash
 from lstzoom.simulate import Scene, simulate_scene
 
@@ -238,9 +238,7 @@ def _require_suitable(scene: Scene) -> None:
 def _name(ground: _Ground) -> BundleName:
     plan = ground.plan
     if plan.style == "long":
-        left, bottom, right, top = ground.scene.geobox.geographic_extent.boundingbox.bbox
-        code = geohash((left + right) / 2, (bottom + top) / 2)
-        return LongName(plan.product, "SBA01", code, plan.acquired)
+        return LongName(plan.product, "SBA01", geohash(*centre(ground.scene.geobox)), plan.acquired)
     return ShortName(plan.acquired, plan.product, ORDER, plan.aoi, plan.style == "subdirectories")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from lstzoom.errors import import_extra
+from lstzoom.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,8 +90,8 @@ def make_tile_map(
     """
     counts = {state: sum(one.states.count(state) for one in scenes) for state in (DONE, FAILED, LEFT)}
     told = ", ".join(f"{count} {_LOOKS[state][0]}" for state, count in counts.items() if count)
-    tiles = _counted(sum(counts.values()), "tile")
-    words = f"Map of {tiles} of {_counted(len(scenes), 'scene')}: {told or 'none'}."
+    tiles = counted(sum(counts.values()), "tile")
+    words = f"Map of {tiles} of {counted(len(scenes), 'scene')}: {told or 'none'}."
     return {
         "models": {"tiles": _figure(axes, groups, aspect)},
         "data": {
@@ -116,10 +117,6 @@ def make_tile_map(
         },
         "words": words,
     }  # fmt: skip
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _figure(axes: tuple[str, str], groups: Sequence[TileGroup], aspect: float) -> Any:  # noqa: ANN401

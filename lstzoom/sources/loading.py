@@ -57,6 +57,7 @@ from lstzoom.sources.pair import Pair, Pairing, pair_rule, require_pairs
 from lstzoom.sources.reading import RemoteBand, Window, header, read, touches
 from lstzoom.sources.search import Candidate, Found, Items, Unusable, chosen_bands, examine, search
 from lstzoom.sources.times import When
+from lstzoom.types import LST_ATTRS
 
 logger = logging.getLogger(__name__)
 
@@ -385,7 +386,7 @@ def load_pair(
     thermal = _thermal(source, pair.lst, lst, options, native, factor)
     made, vnir = _Arrays(grids, chunks), _VnirPlan(members, grids.fine, len(names))
     attrs = _attrs(source, pair, members, thermal, grids, options)
-    lst_attrs = {"units": "K", "standard_name": "surface_temperature", **_provenance(attrs)}
+    lst_attrs = {**LST_ATTRS, **_provenance(attrs)}
     return LoadedPair(
         vnir=made.vnir(vnir, names, attrs),
         lst=made.coarse(thermal, "lst", np.dtype(np.float32), lst_attrs),

@@ -29,6 +29,7 @@ from lstzoom.sources.service import collections_there, found_in
 from lstzoom.sources.signing import signs
 from lstzoom.sources.times import Interval, When, as_interval, to_stac, widened
 from lstzoom.types import YX
+from lstzoom.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ def examine(
     pairs = [(item, access_of(source, item)) for item in listed]
     place = None if area is None else as_area(area)
     given: dict[Side, list[tuple[pystac.Item, Access]]] = {"lst": pairs, "vnir": pairs}
-    found = _examined(source, _only(given, allow), f"{len(listed)} items", place, bands, max_cloud, bad)
+    found = _examined(source, _only(given, allow), counted(len(listed), "item"), place, bands, max_cloud, bad)
     return found if interval is None else _within(found, interval)
 
 

@@ -45,3 +45,13 @@ def layers(place: int, grid: GeoBox = GRID) -> dict[str, NDArray[Any]]:
 def write(job: tuple[str, int, Window]) -> int:
     url, place, window = job
     return cube.write_region(url, place, window, {n: one[window] for n, one in layers(place).items()})
+
+
+def day_of(number: int) -> str:
+    return f"2027-01-{number + 1:02d}T10:00:00"
+
+
+def append_days(url: str, first: int) -> list[int]:
+    """Make the cube if need be, and add every second day one after the other."""
+    cube.create(url, SPEC, [], exist_ok=True)
+    return [place for day in range(first, 12, 2) for place in cube.append_times(url, [day_of(day)])]

@@ -28,7 +28,18 @@ from lstzoom import cube
 from lstzoom.encoding import FLOAT32
 from lstzoom.errors import EncodingError, InputError
 from lstzoom.timeseries import difference
-from tests.cube.filled import GRID, SHARD, SPEC, TIMES, layers, values, windows, write
+from tests.cube.filled import (
+    GRID,
+    SHARD,
+    SPEC,
+    TIMES,
+    append_days,
+    day_of,
+    layers,
+    values,
+    windows,
+    write,
+)
 
 
 def fill(url: Path, spec: cube.CubeSpec = SPEC, times: Any = TIMES) -> list[int]:  # noqa: ANN401
@@ -312,6 +323,95 @@ def test_dates_may_be_added_while_others_write(tmp_path: Path) -> None:
         assert dataset.sizes["time"] == 10
         for place in places:
             np.testing.assert_allclose(dataset.lst.values[place], values(place), atol=0.0051)
+
+
+def test_processes_that_append_at_once_lose_no_date(tmp_path: Path) -> None:
+    """Both read the same end of the cube, were they not to wait for each other."""
+    url = tmp_path / "a.zarr"
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        told = list(pool.map(append_days, [str(url)] * 2, (0, 1)))
+    assert sorted(place for places in told for place in places) == list(range(12))
+    with xr.open_zarr(url) as dataset:
+        for days, places in zip((range(0, 12, 2), range(1, 12, 2)), told, strict=True):
+            assert (dataset.time.values[places] == [np.datetime64(day_of(day)) for day in days]).all()
+
+
+def test_threads_that_append_at_once_lose_no_date(tmp_path: Path) -> None:
+    for url in (tmp_path / "a.zarr", "memory://threads-append.zarr"):
+        cube.create(url, SPEC, [])
+        with ThreadPoolExecutor(4) as pool:
+            places = list(pool.map(lambda day, url=url: cube.append_times(url, [day_of(day)]), range(12)))
+        assert sorted(place for (place,) in places) == list(range(12))
+
+
+def test_dates_of_another_process_in_a_bucket_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where processes cannot wait for each other, one of them hears of it."""
+    url = tmp_path / "a.zarr"
+    cube.create(url, SPEC, TIMES)
+    from lstzoom.cube import template
+
+    extend = template._extend
+
+    def late(group: zarr.Group, moments: Any) -> None:  # noqa: ANN401
+        extend(group, moments)
+        extend(group, np.array([*moments[:-1], moments[-1] + 1]))
+
+    monkeypatch.setattr(template, "_extend", late)
+    with pytest.raises(InputError, match="another process added other dates"):
+        cube.append_times(url, ["2027-01-01T10:00Z"])
+
+
+def test_of_two_writers_of_one_shard_one_is_seen_whole(tmp_path: Path) -> None:
+    url = tmp_path / "a.zarr"
+    cube.create(url, SPEC, TIMES)
+    window = (slice(0, SHARD), slice(0, SHARD))
+
+    def put(kelvin: float) -> None:
+        for _ in range(10):
+            cube.write_region(url, 0, window, {"lst": np.full((SHARD, SHARD), kelvin, np.float32)})
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(put, (280.0, 300.0)))
+    found = cube.open_cube(url).lst.values[0][window]
+    assert set(np.unique(found).tolist()) in ({280.0}, {300.0})
+
+
+def test_a_cube_of_one_pixel(tmp_path: Path) -> None:
+    url, grid = tmp_path / "a.zarr", GRID[:1, :1]
+    # The same date twice is one.
+    assert cube.create(url, cube.CubeSpec(grid, shard=2), ["2026-01-01", "2026-01-01"]) == [0, 0]
+    assert cube.append_times(url, ["2025-06-01", "2025-01-01", "2025-06-01"]) == [2, 1, 2]
+    for place, kelvin in ((0, 301.0), (2, 295.5)):
+        cube.write_region(
+            url, place, (slice(0, 1), slice(0, 1)),
+            {"lst": np.full((1, 1), kelvin, np.float32), "qa": np.ones((1, 1), np.uint8)},
+        )  # fmt: skip
+    assert cube.build_pyramid(url) == 0
+    cube.finalise(url)
+    with xr.open_zarr(url) as dataset:
+        assert dataset.odc.geobox == grid
+        assert str(dataset.rio.crs) == "EPSG:32631"
+        statistics = dataset.lst.attrs["statistics"]
+        assert (statistics["count"], statistics["minimum"], statistics["maximum"]) == (2, 295.5, 301.0)
+    with cube.open_cube(url) as dataset:
+        np.testing.assert_array_equal(dataset.lst.values.ravel(), [np.nan, 295.5, 301.0])
+
+
+@pytest.mark.parametrize(
+    ("grid", "shard", "chunk", "match"),
+    [
+        (GRID[:0, :], 16, None, "a grid of 0 x"),
+        (GRID.rotate(20), 16, None, "is turned"),
+        (GeoBox(GRID.shape, GRID.affine, None), 16, None, "has no CRS"),
+        (GRID, 0, None, "1 is the least"),
+        (GRID, 16, -4, "1 is the least"),
+    ],
+)
+def test_a_cube_that_cannot_be_is_refused(grid: GeoBox, shard: int, chunk: int | None, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        cube.CubeSpec(grid, shard, chunk)
 
 
 KILLED = """

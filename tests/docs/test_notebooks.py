@@ -27,3 +27,11 @@ def test_no_output_is_kept_and_the_code_parses(path: Path) -> None:
     assert [cell["id"] for cell in code if cell["outputs"] or cell["execution_count"]] == []
     for cell in code:
         ast.parse("".join(cell["source"]))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_bar_of_progress_is_what_its_cell_shows(path: Path) -> None:
+    """In a notebook `progress(...)` returns the bar, and only the last expression of a cell is shown."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    lines = ["".join(cell["source"]).rstrip().splitlines() for cell in cells]
+    assert [line for cell in lines for line in cell[:-1] if line.startswith("progress(")] == []

@@ -138,6 +138,7 @@ def test_failures_and_what_is_left_are_told_by_name(interrupted: Store, tmp_path
     assert "4 attempts" in data["scenes"][1]["reasons"][str(names.index("r001c001"))]
     text = page.read_text()
     assert "22 of 24 done" in text
+    assert "1 failure for good, see below; 2 tiles not done." in text
     assert "not finished" in text
     assert "<img src=x" not in text
     assert f"cannot read {EVIL}" in unescape(text)

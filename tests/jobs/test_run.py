@@ -260,6 +260,11 @@ def test_items_and_collection_are_valid_stac_and_lead_to_the_files(done: Path) -
         for asset in item.assets.values():
             assert Path(asset.get_absolute_href() or "").exists()
         assert mistakes(json.loads(Path(item.self_href).read_text())) == []
+        # Files have no item of their own: links lead to the files that were read.
+        links = item.get_links("derived_from")
+        assert [Path(str(link.target)).exists() for link in links] == [True] * 4
+        named = {Path(str(link.target)).stem.rpartition("_")[2] for link in links}
+        assert named == {"lst", "green", "red", "nir"}
     with rasterio.open(items[0].assets["lst"].get_absolute_href()) as file:
         assert list(file.shape) == items[0].properties["proj:shape"]
         assert list(file.transform)[:6] == items[0].properties["proj:transform"]

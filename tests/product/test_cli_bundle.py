@@ -98,6 +98,47 @@ def test_what_a_bundle_tells_itself_is_not_taken_twice(bundle: Path, tmp_path: P
     assert "no VNIR was given, and 'lst.tif' is no bundle" in done.stderr
 
 
+def test_a_bundle_is_validated_without_its_clouds(bundle: Path, scene: Scene, tmp_path: Path) -> None:
+    done = run("validate", bundle, "--json", "-")
+    assert done.exit_code == cli.OK, done.stderr
+    told = json.loads(done.stdout)
+    valid = open_bundle(bundle).load().valid
+    assert valid is not None
+    clear = np.all(valid.values.reshape(40, 3, 50, 3), axis=(1, 3))[:39, :48]
+    whole = np.all(clear.reshape(13, 3, 16, 3), axis=(1, 3))
+    assert not clear.all()
+    assert told["mode"] == "one-scale-up"
+    # Thermal pixels in which any part of a cloud lies are no truth, and make no coarser pixel.
+    assert told["pixels"] == 9 * whole.sum()
+    assert told["methods"]["lstzoom"]["rmse_over_bicubic"] < 1
+
+    truth, elsewhere = tmp_path / "truth.tif", tmp_path / "elsewhere.tif"
+    for path, grid in ((truth, scene.geobox), (elsewhere, scene.geobox[3:, :])):
+        rows, columns = grid.shape
+        with rasterio.open(
+            path, "w", driver="GTiff", dtype="float32", count=1, height=rows, width=columns,
+            crs=str(grid.crs), transform=grid.affine,
+        ) as file:  # fmt: skip
+            file.write(scene.truth[-rows:], 1)
+    direct = run("validate", bundle, "--truth", truth, "--json", "-")
+    assert direct.exit_code == cli.OK, direct.stderr
+    assert json.loads(direct.stdout)["mode"] == "direct"
+    assert json.loads(direct.stdout)["pixels"] == valid.values.reshape(40, 3, 50, 3).all((1, 3)).sum() * 9
+    refused = run("validate", bundle, "--truth", elsewhere)
+    assert refused.exit_code == cli.BAD_INPUT
+    assert "must lie on the fine grid of the bundle" in refused.stderr
+
+
+def test_validating_takes_files_or_a_bundle_and_says_so(bundle: Path, tmp_path: Path) -> None:
+    refused = run("validate", bundle, "--nodata", 3, "--lst-scale", 0.1)
+    assert refused.exit_code == cli.USAGE
+    assert "--lst-scale, --nodata goes with plain files" in refused.stderr
+    lone = tmp_path / "lst.tif"
+    lone.touch()
+    assert "no VNIR was given" in run("validate", lone).stderr
+    assert "it goes with a bundle" in run("validate", lone, lone, "--blue").stderr
+
+
 def test_what_cannot_be_sharpened_is_told(scene: Scene, tmp_path: Path) -> None:
     night = write_bundle(tmp_path, BundlePlan(night=True), scene=scene)
     done = run("sharpen", night, "-o", tmp_path / "a.tif")

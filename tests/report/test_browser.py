@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 import lstzoom
 from lstzoom.kernels.quality import QA
 from lstzoom.report import from_dataset, write_report
+from lstzoom.report.page import Page, write_page
 from lstzoom.report.sentences import FLAGS
+from lstzoom.report.tiles import DONE, FAILED, SceneTiles, TileGroup, make_tile_map
 from lstzoom.simulate import simulate_scene
 from tests import browser
 from tests.browser import DESKTOP, PHONE
@@ -229,3 +231,15 @@ def test_it_fits_a_phone_and_every_control_has_a_name(shown: Shown) -> None:
     ]
     assert len(controls) >= 8
     assert not [node for node in controls if not node.get("name", {}).get("value", "").strip()]
+
+
+def test_a_tile_that_failed_hides_under_none_of_another_grid(shown: Shown, tmp_path: Path) -> None:
+    square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    groups = [TileGroup(["first"], [square]), TileGroup(["second"], [square + 0.5])]
+    scenes = [SceneTiles("A", 0, FAILED, {0: "no sample"}), SceneTiles("B", 1, DONE)]
+    made = make_tile_map(groups, scenes, ("easting, m", "northing, m"))
+    page = write_page(Page("Job", "", (), {}, tiles=made), tmp_path / "tiles.html")
+    browser.visit(shown.driver, page.as_uri(), DESKTOP, "tiles")
+    drawn = shown.run("return Bokeh.documents[0].get_model_by_name('tiles').data.name")
+    assert drawn == ["second", "first"]
+    assert shown.errors() == []

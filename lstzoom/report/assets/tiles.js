@@ -11,6 +11,7 @@
   const [choice, area, readout] = ["tiles-scene", "tiles-map", "tiles-readout"].map(at);
   const bounds = [xs.start, xs.end, ys.start, ys.end];
   const KINDS = ["d", "f", "l"];
+  const DRAWN = ["l", "d", "p", "q", "f"];
 
   function merged(group) {
     // What became of each tile of a group in all of its scenes.
@@ -33,23 +34,27 @@
   }
   function show() {
     const columns = { xs: [], ys: [], name: [], told: [], reason: [], colour: [], hatch: [] };
+    const found = [];
     const scene = choice.value === "" ? null : data.scenes[Number(choice.value)];
     const shown = new Set();
     data.groups.forEach((group, number) => {
       if (scene && scene.group !== number) return;
       const tiles = scene ? single(scene) : merged(number);
-      tiles.forEach((tile, k) => {
-        const look = data.looks[tile.state];
-        shown.add(tile.state);
-        columns.xs.push(group.xs[k]);
-        columns.ys.push(group.ys[k]);
-        columns.name.push(group.names[k]);
-        columns.told.push(tile.told);
-        columns.reason.push(tile.reason || "–");
-        columns.colour.push(look.colour);
-        columns.hatch.push(look.hatch);
-      });
+      tiles.forEach((tile, k) => found.push({ ...tile, x: group.xs[k], y: group.ys[k], name: group.names[k] }));
     });
+    // Tiles of scenes on different grids overlap: what failed is drawn last, and hides under nothing.
+    if (!scene && data.groups.length > 1) found.sort((a, b) => DRAWN.indexOf(a.state) - DRAWN.indexOf(b.state));
+    for (const tile of found) {
+      const look = data.looks[tile.state];
+      shown.add(tile.state);
+      columns.xs.push(tile.x);
+      columns.ys.push(tile.y);
+      columns.name.push(tile.name);
+      columns.told.push(tile.told);
+      columns.reason.push(tile.reason || "–");
+      columns.colour.push(look.colour);
+      columns.hatch.push(look.hatch);
+    }
     source.selected.indices = [];
     source.data = columns;
     at("tiles-legend").replaceChildren(...Object.entries(data.looks).filter(([state]) => shown.has(state))
