@@ -158,6 +158,31 @@ def _shown(file: Path, *, keep: bool, kept: bool) -> Iterator[None]:
 _LEVELS = block._levels  # noqa: SLF001  (what all trees are shown)
 
 
+def _copy(folder: Path, single: Collection[str], *, shown: bool) -> None:
+    """Write a copy of the package, and of this module, in which most modules compute in double precision.
+
+    What trees are shown is interpolated by a copy in single precision of its own, if it is to be the same.
+    """
+    package = Path(lstzoom.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        copy = folder / "lstzoom" / path.relative_to(package)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.name not in single:
+            if shown and path.name == "interpolate.py":
+                copy.with_name("interpolate_shown.py").write_text(text, encoding="utf-8")
+            text = text.replace("np.float32", "np.float64")
+        elif shown:
+            text = text.replace("kernels.interpolate import", "kernels.interpolate_shown import")
+            text = text.replace(
+                "kernels import interpolate\n", "kernels import interpolate_shown as interpolate\n"
+            )
+        copy.write_text(text, encoding="utf-8")
+    (folder / "benchmarks").mkdir()
+    for path in (Path(__file__), Path(__file__).with_name("__init__.py")):
+        (folder / "benchmarks" / path.name).write_bytes(path.read_bytes())
+
+
 def in_double(
     given: Mapping[str, NDArray[Any]],
     single: Collection[str],
@@ -166,19 +191,7 @@ def in_double(
     """Sharpen as we are, and with a copy of the package in double precision."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        package = Path(lstzoom.__file__).parent
-        for path in [*package.rglob("*.py"), Path(__file__), Path(__file__).with_name("__init__.py")]:
-            if not path.exists():
-                continue
-            is_ours = path.is_relative_to(package)
-            name_in_copy = (
-                Path("lstzoom", path.relative_to(package)) if is_ours else Path("benchmarks", path.name)
-            )
-            copy = folder / name_in_copy
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            text = path.read_text(encoding="utf-8")
-            same = not is_ours or path.name in single
-            copy.write_text(text if same else text.replace("np.float32", "np.float64"), encoding="utf-8")
+        _copy(folder, single, shown=shown)
         for seed in SEEDS:
             scene = simulate_scene(given[f"vnir_{seed}"].shape[1:], seed=seed).to_xarray()
             lstzoom.fit([(scene.vnir, scene.lst)]).save(folder / f"{seed}.lstzoom")
