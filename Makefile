@@ -17,7 +17,8 @@ export LSTZOOM_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
 .PHONY: help setup demo test test-slow test-all lint format bench bench-accuracy bench-speed bench-workers bench-large \
-	bench-mosaic pydms notebooks docs package test-faults fuzz audit sbom constraints apt apt-browser apt-cluster clean
+	bench-mosaic pydms notebooks docs package test-faults fuzz audit sbom constraints \
+	apt apt-browser apt-cluster apt-nginx clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -156,6 +157,10 @@ apt: ## install the system packages on Debian or Ubuntu (asks for root)
 apt-cluster: ## install SLURM and munge on Debian or Ubuntu, for the tests that run them (asks for root)
 	$(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
 	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends munge slurm-wlm systemd
+
+apt-nginx: ## install nginx on Debian or Ubuntu, from which tests read by HTTP (asks for root)
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get update --quiet
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install --yes --no-install-recommends nginx-light
 
 clean: ## delete caches and builds; keeps .venv (delete that folder to start over)
 	rm -rf build dist .import_linter_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -243,6 +243,44 @@ def test_hotspots_are_found_with_place_size_and_excess() -> None:
     assert ts.hotspots(made, least_excess=50) == []
 
 
+@pytest.mark.parametrize("side", [40, 19, 3, 1])
+def test_scenes_smaller_than_the_ring_are_the_same_in_blocks(side: int) -> None:
+    made = scene(heat=12).isel(y=slice(20, 20 + side), x=slice(30, 30 + side))
+    made.lst[0] = np.inf
+    whole, blocks = ts.contrast(made), ts.contrast(made.chunk({"y": 7, "x": 16}))
+    xr.testing.assert_identical(blocks.compute(), whole)
+    assert np.isnan(whole.excess.values[0]).all()
+    assert ts.hotspots(made.chunk({"y": 7, "x": 16})) == ts.hotspots(made)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_series_without_values_tell_nothing_and_fail_at_nothing(quiet: Series, lazy: bool) -> None:  # noqa: FBT001
+    cube = quiet.cube.isel(y=slice(3), x=slice(4))
+    cube = cube.chunk({"time": 30, "y": 2}) if lazy else cube
+    known = xr.DataArray(np.arange(12).reshape(3, 4) % 3, dims=("y", "x"))
+    # A pixel that is never seen, one with a date or two, and one as it was.
+    cube = cube.assign(lst=cube.lst.where((known == 2) | ((known == 1) & (cube.time < cube.time[2]))))
+    first, last = str(cube.time.values[0])[:10], str(cube.time.values[-1])[:10]
+    for name, found in {
+        "expected": ts.climatology(cube), "spread": ts.harmonic(cube), "slope": ts.trend(cube),
+        "anomaly": ts.anomalies(cube), "score": ts.anomalies(cube, season="month"),
+    }.items():  # fmt: skip
+        seen = found[name].notnull().any([dim for dim in found[name].dims if dim not in ("y", "x")])
+        np.testing.assert_array_equal(seen, known == 2, err_msg=name)
+    change = ts.difference(cube, first, last).compute()
+    assert not change.significant.where(known != 2, 0).any()
+    assert np.isnan(change.difference.where(known != 2, 0).values[known.values != 2]).all()
+
+
+def test_what_is_infinite_is_missing(quiet: Series) -> None:
+    cube = quiet.cube.isel(y=slice(3), x=slice(4))
+    one = cube.assign(lst=cube.lst.where(cube.lst < float(cube.lst.max()), np.inf))
+    other = cube.assign(lst=cube.lst.where(cube.lst < float(cube.lst.max())))
+    for made in (one, one.chunk({"x": 2})):
+        xr.testing.assert_identical(ts.trend(made).compute(), ts.trend(other))
+        assert ts.relative(made).notnull().equals(other.lst.notnull())
+
+
 def test_where_there_is_no_hotspot_none_is_found() -> None:
     found = [ts.hotspots(scene(seed), alpha=0.05, least_excess=0.0) for seed in range(30)]
     assert sum(bool(spots) for spots in found) <= 6
@@ -343,6 +381,10 @@ def test_what_is_no_cube_is_refused(quiet: Series) -> None:
         (lambda: ts.trend(cube.isel(time=slice(30))), "spans 1.3 years"),
         (lambda: ts.trend(cube, confidence=95), "between 0 and 1"),
         (lambda: ts.trend(cube.isel(time=0)), "dimensions"),
+        (lambda: ts.trend(cube.isel(time=slice(0, 0))), "the cube is empty"),
+        (lambda: ts.trend(cube.isel(time=[1])), "spans 0.0 years"),
+        (lambda: ts.climatology(cube.isel(x=slice(0, 0)).chunk()), "the cube is empty"),
+        (lambda: ts.trend(xr.concat([cube, cube.isel(time=[-1])], "time")), "or repeat"),
         (lambda: ts.harmonic(cube.isel(time=slice(5))), "dates"),
         (lambda: ts.harmonic(cube, harmonics=9), "1 to 4"),
         (lambda: ts.climatology(cube, "week"), "'season' or 'month'"),  # type: ignore[arg-type]

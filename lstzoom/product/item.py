@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lstzoom.product.bundle import Bundle, BundleBand
     from lstzoom.raster import RasterSource
 
+_SPELT: Final = ("aot", "lst", "qa", "rgb", "scl", "tcwv")
 _COLOURS: Final[Mapping[str, str]] = {
     "thick cloud": "FFFFFF",
     "thin cloud": "C8C8C8",
@@ -149,7 +150,8 @@ def _asset(bundle: Bundle, kind: str) -> pystac.Asset:
 
 
 def _title(kind: str) -> str:
-    return kind.replace("_", " ").capitalize()
+    words = [word.upper() if word in _SPELT or word.startswith("vnir") else word for word in kind.split("_")]
+    return " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
 
 
 def _layer(bundle: Bundle, kind: str) -> tuple[list[str], list[dict[str, Any]], RasterSource]:

@@ -29,6 +29,8 @@ _METHODS: Final[Mapping[str, str]] = {
 }
 _REFERENCE: Final = "https://doi.org/10.3390/rs4113287"
 _NOT_TAGGED: Final = "the files of the result do not say"
+_ONE_SCALE_UP: Final = "one-scale-up"
+_MODES: Final = (_ONE_SCALE_UP, "degraded", "direct")
 _COARSE_ONLY: Final = "20 m or coarser, and not asked for"
 
 
@@ -61,15 +63,40 @@ def read_extras(model: Path | None = None, accuracy: Path | None = None) -> Extr
     Raises
     ------
     InputError
-        If a file cannot be read, or is no model.
+        If a file cannot be read, is no model, or tells no accuracy one scale up.
+    """
+    figures = None if accuracy is None else read_accuracy(accuracy)
+    if figures is not None and figures["mode"] != _ONE_SCALE_UP:
+        raise InputError(
+            f"{str(accuracy)!r} compares with a truth (mode {figures['mode']!r}), and metadata tell the "
+            "accuracy one scale up; make it without a truth: lstzoom validate BUNDLE --json accuracy.json"
+        )
+    return Extras(None if model is None else _file_of_model(model), _finite(figures))
+
+
+def read_accuracy(path: Path) -> dict[str, Any]:
+    """Read what ``lstzoom validate --json`` wrote.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is something else.
     """
     try:
-        figures = None if accuracy is None else json.loads(accuracy.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return _accuracy_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"cannot read what describes the run ({error}); name the files of the run"
+            f"{str(path)!r} is not what `lstzoom validate --json` writes ({type(error).__name__}: {error}); "
+            "make it with: lstzoom validate LST VNIR... --json accuracy.json"
         ) from error
-    return Extras(None if model is None else _file_of_model(model), _finite(figures))
+
+
+def _accuracy_of(content: Any) -> dict[str, Any]:  # noqa: ANN401  (any JSON)
+    figures = [content["methods"][name]["rmse"] for name in ("lstzoom", "bicubic")]
+    told = [content["ratio"], *(one for one in figures if one is not None)]
+    if content["mode"] not in _MODES or not all(isinstance(one, int | float) for one in told):
+        raise ValueError("its figures are none")
+    return dict(content)
 
 
 def _file_of_model(path: Path) -> dict[str, Any]:

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _RGB: Final = ("vnir04", "vnir03", "vnir02")
 _PASSED: Final = ("vnir", "scl_mask", "tcwv", "aot")
+_PIXEL: Final = 10.0
 _SATELLITE: Final = re.compile(r"SBA\d{2}", re.IGNORECASE)
 
 
@@ -150,6 +151,11 @@ def _require_same_scene(source: Bundle, container: Container, outputs: Outputs) 
         raise GridMismatchError(
             f"the result lies on {describe_grid(fine)}, which does not nest in the temperature of "
             f"{source.location!r}, {describe_grid(coarse)}; name the bundle that was sharpened"
+        )
+    if abs(fine.affine.a) != _PIXEL:
+        raise InputError(
+            f"the result has pixels of {abs(fine.affine.a):g} m, and those of an {PRODUCT} bundle have "
+            f"{_PIXEL:g} m; sharpen with --ratio {round(coarse.affine.a / _PIXEL)}"
         )
     made_of, there = outputs.tags.get("lst"), Path(source.files["lst"].name).name
     if made_of is not None and made_of != there:

@@ -28,7 +28,7 @@ from lstzoom.errors import InputError
 from lstzoom.product import metadata as md
 from lstzoom.product.bundle import VNIR, BandFacts
 from lstzoom.product.encoding import DOCUMENTED, Variable
-from lstzoom.product.fields import centre, outline
+from lstzoom.product.fields import centre, footprint, outline
 from lstzoom.product.naming import BundleName, LongName, ShortName, Style, geohash
 from lstzoom.simulate import Scene, simulate_scene
 
@@ -393,7 +393,7 @@ def metadata_of(scene: Scene, plan: BundlePlan, name: BundleName) -> md.Metadata
     """Metadata of a simulated bundle with every published key that means something here."""
     ring = outline(scene.geobox)
     shape = {"type": "Polygon", "coordinates": [ring.tolist()]}
-    box = [*ring.min(0).tolist(), *ring.max(0).tolist()]
+    box = footprint(scene.geobox)[1]
     elevation = -20.0 if plan.night else 58.5
     sensors: dict[str, Any] = {
         "acquisition_starttime": plan.acquired,
@@ -403,7 +403,7 @@ def metadata_of(scene: Scene, plan: BundlePlan, name: BundleName) -> md.Metadata
     body = _top(plan, name) | _shares(_clouds(scene.truth.shape) * np.uint8(not plan.night), plan)
     if plan.configuration == "A":
         body |= {"day_flag": not plan.night, "cloud_cover_computed": not plan.night}
-        body["geometric"] = _geometric(shape, box, elevation)
+        body["geometric"] = _geometric(shape, box, centre(scene.geobox), elevation)
     else:
         sensors |= {
             "bbox": box, "geometry": shape, "crs": str(scene.geobox.crs), "surface_altitude_median": 412.0,
@@ -451,11 +451,13 @@ def _texts(classes: Mapping[int, str]) -> dict[str, str]:
     return {str(code): name for code, name in classes.items()}
 
 
-def _geometric(shape: dict[str, Any], box: list[float], elevation: float) -> dict[str, Any]:
+def _geometric(
+    shape: dict[str, Any], box: list[float], middle: tuple[float, float], elevation: float
+) -> dict[str, Any]:
     return {
         "geometry": shape,
         "bbox": box,
-        "centroid": {"lon": (box[0] + box[2]) / 2, "lat": (box[1] + box[3]) / 2},
+        "centroid": dict(zip(("lon", "lat"), middle, strict=True)),
         "earth_sun_distance": 1.0167,
         "solar_angles": {"view:sun_elevation": elevation, "view:sun_azimuth": 142.0},
         "viewing_angles": {"view:off_nadir": 6.5, "view:incident_angle": 7.25, "view:azimuth": 101.5},

@@ -16,6 +16,7 @@ from lstzoom.errors import GridMismatchError, InputError
 from lstzoom.grid import GridPair, coincide, describe_grid, grid_of
 from lstzoom.kernels.aggregate import area_mean_radiance
 from lstzoom.product import open_bundle, open_outputs
+from lstzoom.product.provenance import read_accuracy
 from lstzoom.report.planes import Plane, plane_of
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def from_files(
         layers={name: plane_of(one, grid) for name, one in planes.items() if one is not None},
         rgb=_colours([source for one in vnir for source in raster.describe(one)], grid),
         facts=outputs.tags,
-        accuracy=None if accuracy is None else _read_accuracy(Path(accuracy)),
+        accuracy=None if accuracy is None else read_accuracy(Path(accuracy)),
         details={"Files": files | ({"vnir": ", ".join(Path(str(one)).name for one in vnir)} if vnir else {})},
     )
 
@@ -334,17 +335,6 @@ def _named(bands: Mapping[str, Any], grid: GeoBox) -> tuple[Plane, Plane, Plane]
         return None
     red, green, blue = (plane_of(bands[name], grid) for name in _RGB)
     return red, green, blue
-
-
-def _read_accuracy(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {"mode": content["mode"], **content} if content["methods"]["lstzoom"] else content
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{str(path)!r} is not what `lstzoom validate --json` writes ({type(error).__name__}: {error}); "
-            "make it with: lstzoom validate LST VNIR... --json accuracy.json"
-        ) from error
 
 
 def _facts_of(block: Mapping[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ checkout they lie beside the package. A file of your own is given by its path.
 from __future__ import annotations
 
 import logging
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -376,6 +377,11 @@ def open_catalog(catalog: str | Path | Catalog) -> Catalog:
     """
     if isinstance(catalog, Catalog):
         return catalog
+    if not isinstance(catalog, str | Path):
+        raise ConfigError(
+            f"the catalog is {reprlib.repr(catalog)}; give the path of a TOML file, or the "
+            f"name of one that comes with lstzoom: {', '.join(catalog_names())}"
+        )
     path = _path(catalog)
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))

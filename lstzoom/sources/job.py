@@ -23,9 +23,9 @@ from lstzoom.errors import ConfigError, InputError
 from lstzoom.sources.area import Area as AnyArea
 from lstzoom.sources.area import as_area
 from lstzoom.sources.catalog import Model, open_catalog
-from lstzoom.sources.loading import MaskOptions
 from lstzoom.sources.local import local_folder
 from lstzoom.sources.naming import explain
+from lstzoom.sources.options import MaskOptions
 from lstzoom.sources.search import chosen_bands
 from lstzoom.sources.times import as_interval
 

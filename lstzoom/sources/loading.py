@@ -25,12 +25,11 @@ from dask.base import tokenize
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
-from pydantic import Field
 from shapely.geometry.base import BaseGeometry
 
 from lstzoom import stac
 from lstzoom.config import SharpenConfig
-from lstzoom.errors import ConfigError, InputError
+from lstzoom.errors import InputError
 from lstzoom.grid import GridPair, describe_grid, grid_of, resolve_grids
 from lstzoom.inputs import MIN_COARSE
 from lstzoom.kernels.aggregate import area_mean, area_mean_radiance
@@ -43,7 +42,6 @@ from lstzoom.sources.catalog import (
     Flag,
     Layer,
     MaskLayer,
-    Model,
     Names,
     VnirLayers,
     open_catalog,
@@ -53,6 +51,7 @@ from lstzoom.sources.local import local_items, tells_time
 from lstzoom.sources.masks import shrink, usable
 from lstzoom.sources.metadata import metadata_constants
 from lstzoom.sources.naming import nearest
+from lstzoom.sources.options import DEFAULT_CHUNK, MaskOptions, load_options
 from lstzoom.sources.pair import Pair, Pairing, pair_rule, require_pairs
 from lstzoom.sources.reading import RemoteBand, Window, header, read, touches
 from lstzoom.sources.search import Candidate, Found, Items, Unusable, chosen_bands, examine, search
@@ -61,27 +60,7 @@ from lstzoom.types import LST_ATTRS
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_CHUNK: Final = 256
 _DEMO_SHAPE: Final = (600, 600)
-
-
-class MaskOptions(Model):
-    """Which pixels are not used. The defaults are those of the catalogue."""
-
-    reject: dict[str, tuple[str, ...]] = Field(
-        default={},
-        description="By the name of a mask, the flags that make a pixel unusable, in place of the "
-        "catalogue's. An empty list turns the mask off.",
-    )
-    dilate_m: float = Field(
-        default=0.0,
-        ge=0,
-        le=5000,
-        description="Pixels this close to a rejected one go, too; metres.",
-    )
-    max_uncertainty_k: float | None = Field(
-        default=None, gt=0, description="LST whose standard error is larger is not used; kelvin."
-    )
 
 
 class SharpenInputs(TypedDict):
@@ -247,7 +226,7 @@ def load(
     InputError
         If nothing is found, nothing can be paired, or a band, mask or asset is missing.
     ConfigError
-        If the catalogue or an option is not valid.
+        If the catalogue or an option is not valid, or of the wrong kind.
     GridMismatchError
         If the grids do not belong together.
     UnitsError
@@ -260,14 +239,25 @@ def load(
     ({'y': 200, 'x': 200}, {'band': 8, 'y': 600, 'x': 600})
     """
     source = open_catalog(catalog)
-    if source.source.kind == "simulated" and items is None:
-        return load_simulated(source, bands, chunks)
-    found, pairing = find_pairs(
-        source, area, datetime, endpoint=endpoint, items=items, folder=folder, bands=bands,
-        window_days=window_days, max_cloud=max_cloud, min_coverage=min_coverage, allow=allow,
+    asked = load_options(
+        {
+            "endpoint": endpoint, "folder": folder, "lst_item": lst_item, "bands": bands,
+            "window_days": window_days, "max_cloud": max_cloud, "min_coverage": min_coverage,
+            "masks": masks, "ratio": ratio, "chunks": chunks, "allow": allow,
+        }
     )  # fmt: skip
-    pair = _chosen(pairing, lst_item)
-    loaded = load_pair(source, pair, area=found.area, bands=bands, masks=masks, ratio=ratio, chunks=chunks)
+    if source.source.kind == "simulated" and items is None:
+        return load_simulated(source, asked.bands, asked.chunks)
+    found, pairing = find_pairs(
+        source, area, datetime, endpoint=asked.endpoint, items=items, folder=asked.folder, bands=asked.bands,
+        window_days=asked.window_days, max_cloud=asked.max_cloud, min_coverage=asked.min_coverage,
+        allow=asked.allow,
+    )  # fmt: skip
+    pair = _chosen(pairing, asked.lst_item)
+    loaded = load_pair(
+        source, pair, area=found.area, bands=asked.bands, masks=asked.masks, ratio=asked.ratio,
+        chunks=asked.chunks,
+    )  # fmt: skip
     return replace(loaded, unusable=found.unusable)
 
 
@@ -368,7 +358,7 @@ def load_pair(
 ) -> LoadedPair:
     """Load a pair lazily; see `load`."""
     source, options = open_catalog(catalog), masks or MaskOptions()
-    _require_options(source, options, chunks)
+    _require_options(source, options)
     names = _bands_there(source, pair, chosen_bands(source, bands))
     lst = _remote(pair.lst, source.lst, _constants(source, pair.lst, "ST", source.lst), "lst", "kelvin")
     if lst.told.unit:
@@ -509,23 +499,21 @@ class _ThermalPlan:
 
 
 def _usable(masks: Sequence[_Mask], grid: GeoBox, window: Window) -> NDArray[np.bool_]:
-    """Where all masks let a pixel be used."""
+    """Where all masks let a pixel be used.
+
+    What is rejected beyond the edge of the grid reaches in, so that the edge of an area is not special. Where
+    a file ends nothing is known, and nothing reaches in.
+    """
     good = np.ones([part.stop - part.start for part in window], np.bool_)
     for mask in masks:
         margin = math.ceil(mask.pixels)
-        wide, inner = zip(
-            *(_widened(p, margin, size) for p, size in zip(window, grid.shape, strict=True)), strict=True
-        )
-        codes = read(mask.band, grid, (wide[0], wide[1]), "nearest")
-        one = usable(codes, mask.rejected, mask.known)
-        good &= shrink(one, mask.pixels)[inner[0], inner[1]]
+        rows, columns = (slice(part.start, part.stop + 2 * margin) for part in window)
+        codes = read(mask.band, grid.pad(margin), (rows, columns), "nearest")
+        one, inside = usable(codes, mask.rejected, mask.known), np.isfinite(codes)
+        kept = one & shrink(one | ~inside, mask.pixels)
+        inner = slice(margin, -margin or None)
+        good &= kept[inner, inner]
     return good
-
-
-def _widened(part: slice, margin: int, size: int) -> tuple[slice, slice]:
-    """Give a slice a margin inside of the grid; tell where the slice lies in it."""
-    start, stop = max(0, part.start - margin), min(size, part.stop + margin)
-    return slice(start, stop), slice(part.start - start, part.stop - start)
 
 
 def _grid_token(grid: GeoBox) -> tuple[object, ...]:
@@ -638,13 +626,9 @@ def _bands_there(source: Catalog, pair: Pair, names: Names) -> Names:
     return tuple(n for n in names if all(find_asset(item, source.vnir.bands[n]) for item in items))
 
 
-def _require_options(source: Catalog, options: MaskOptions, chunks: int) -> None:
+def _require_options(source: Catalog, options: MaskOptions) -> None:
     for name, flags in options.reject.items():
         source.mask(name).rejected(flags)
-    if chunks < 1:
-        raise ConfigError(
-            f"chunks is {chunks}; give coarse pixels along a chunk, for example {DEFAULT_CHUNK}"
-        )
 
 
 # Grids
@@ -848,7 +832,6 @@ def load_simulated(
 
     source = open_catalog(catalog)
     names = chosen_bands(source, bands)
-    _require_options(source, MaskOptions(), chunks)
     scene = simulate_scene(_DEMO_SHAPE).to_xarray()
     ratio = scene.vnir.sizes["y"] // scene.lst.sizes["y"]
     vnir = scene.vnir.sel(band=list(names)).chunk({"band": -1, "y": chunks * ratio, "x": chunks * ratio})

@@ -21,7 +21,7 @@ _NAMED: Final = re.compile(
 )
 """Settings and fields of JSON."""
 _HEADERS: Final = re.compile(
-    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?\s*[:=]?\s*['\"]?"
+    r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?(?:\s*[:=]\s*|\s+)['\"]?"
     r"(?:(?:bearer|basic|digest|negotiate) )?)"
     r"[^\s'\",}]{4,}"
 )

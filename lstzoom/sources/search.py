@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -34,8 +35,10 @@ from lstzoom.wording import counted
 logger = logging.getLogger(__name__)
 
 Side: TypeAlias = Literal["lst", "vnir"]
-Items: TypeAlias = pystac.Item | Mapping[str, Any] | Iterable[pystac.Item | Mapping[str, Any]] | str | Path
-"""Items or an item collection, as objects or as JSON, or a file of them."""
+Items: TypeAlias = (
+    pystac.Item | pystac.Catalog | Mapping[str, Any] | Iterable[pystac.Item | Mapping[str, Any]] | str | Path
+)
+"""Items or an item collection, as objects or as JSON, a catalogue that holds them, or a file of them."""
 _SHOWN: Final = 8
 # Media types of what cannot be read. Many catalogues tell none, or octets, of what can.
 _NO_RASTER: Final = re.compile(r"zarr|netcdf|hdf|json|xml|^text/|^image/(png|jpeg)$")
@@ -222,12 +225,7 @@ def examine(
     """
     source, interval = open_catalog(catalog), None if datetime is None else as_interval(datetime)
     bad: list[Unusable] = []
-    if isinstance(items, str | Path):
-        listed = _readable(items, bad)
-    else:
-        one_or_more: Any = items
-        features = _features(items)
-        listed = _parsed(list(one_or_more) if features is None else features, bad)
+    listed = _readable(items, bad) if isinstance(items, str | Path) else _parsed(_given(items), bad)
     if not listed and not bad:
         raise InputError("there is no STAC item; give those of LST and reflectance")
     pairs = [(item, access_of(source, item)) for item in listed]
@@ -262,7 +260,8 @@ def _only(
     """Narrow what may be read of all items; both sides of one list stay one list."""
     if allow is None:
         return given
-    narrow = {"allow": tuple(allow)}
+    # Of a text, every letter would be a beginning, and / the whole machine.
+    narrow = {"allow": (allow,) if isinstance(allow, str) else tuple(allow)}
     lst = [(item, access.model_copy(update=narrow)) for item, access in given["lst"]]
     if given["vnir"] is given["lst"]:
         return {"lst": lst, "vnir": lst}
@@ -349,8 +348,29 @@ def _features(found: Any) -> list[Any] | None:  # noqa: ANN401  (files may hold 
         return None
     found = found.get("response", found) if "type" not in found else found
     if found.get("type") == "FeatureCollection":
-        return list(found["features"])
+        features = found.get("features")
+        if not isinstance(features, list | tuple):
+            raise InputError(
+                f"the features of an item collection are {reprlib.repr(features)}; a list is needed"
+            )
+        return list(features)
     return [found] if found.get("type") == "Feature" else None
+
+
+def _given(items: Any) -> list[Any]:  # noqa: ANN401  (callers give anything)
+    """Items of what a caller gives in place of a file."""
+    if isinstance(items, pystac.Catalog):
+        return list(items.get_items(recursive=True))
+    features = _features(items)
+    if features is not None:
+        return features
+    if isinstance(items, Iterable) and not isinstance(items, Mapping | bytes):
+        return list(items)
+    told = f"a {type(items).__name__} of the type {items.get('type')!r}" if isinstance(items, Mapping) else ""
+    raise InputError(
+        f"items is {told or redact(reprlib.repr(items))}; give STAC items, a list or collection of them "
+        "(objects or JSON), or the path of a file of them"
+    )
 
 
 def _parsed(features: Sequence[Any], bad: list[Unusable], file: Path | None = None) -> list[pystac.Item]:

@@ -38,6 +38,7 @@ _SCHEMES: Final = {
     "https": "/vsicurl/",
 }
 _tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
+_fetching: dict[tuple[str, str, str], threading.Lock] = {}
 _lock = threading.Lock()
 _failed: set[str] = set()
 
@@ -177,11 +178,17 @@ def _has_ended(query: str) -> bool:
 
 
 def _token(service: str, account: str, container: str) -> str:
-    """Token for a container, kept until it ends; one for all threads."""
+    """Token for a container, kept until it ends; one for all threads.
+
+    Who waits for a service waits for one container: others are read meanwhile.
+    """
     key = (service, account, container)
+    if token := _kept(key):
+        return token
     with _lock:
-        token, ends = _tokens.get(key, ("", 0.0))
-        if time.time() + _MARGIN < ends:
+        mine = _fetching.setdefault(key, threading.Lock())
+    with mine:
+        if token := _kept(key):
             return token
         address = f"{service.rstrip('/')}/token/{account}/{container}"
         answer = _fetch(address)
@@ -189,8 +196,16 @@ def _token(service: str, account: str, container: str) -> str:
             token, ends = str(answer["token"]), _seconds(str(answer["msft:expiry"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the token service {address!r} gave no token and expiry") from error
-        _tokens[key] = (token, ends)
+        with _lock:
+            _tokens[key] = (token, ends)
         return token
+
+
+def _kept(key: tuple[str, str, str]) -> str:
+    """Token that is there and lasts; empty if there is none."""
+    with _lock:
+        token, ends = _tokens.get(key, ("", 0.0))
+    return token if time.time() + _MARGIN < ends else ""
 
 
 def forget_tokens() -> None:

@@ -57,7 +57,7 @@ def as_interval(when: When) -> Interval:
 
 
 def _bound(one: date | str | None, given: object) -> Interval:
-    if one is None or one in {"", ".."}:
+    if one is None or (isinstance(one, str) and one in {"", ".."}):
         return None, None
     if isinstance(one, datetime):
         time = one if one.tzinfo else one.replace(tzinfo=UTC)

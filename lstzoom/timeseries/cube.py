@@ -19,12 +19,12 @@ MAD_TO_SD: Final = 1.4826
 
 
 def require_cube(cube: xr.Dataset, *, uncertainty: bool = False, time: bool = True) -> xr.Dataset:
-    """Return a cube with its dimensions in order.
+    """Return a cube with its dimensions in order and nothing infinite in it.
 
     Raises
     ------
     InputError
-        If variables or dimensions are missing, or the times are not ascending.
+        If variables or dimensions are missing, nothing is in it, or the times are not ascending.
     UnitsError
         If the attributes say another unit than kelvin.
     """
@@ -49,7 +49,18 @@ def require_cube(cube: xr.Dataset, *, uncertainty: bool = False, time: bool = Tr
             )
     if time:
         _require_times(cube)
-    return cube[list(names)].transpose(*dims)
+    if not cube.lst.size:
+        raise InputError(
+            f"the cube is empty, it has sizes {dict(cube.lst.sizes)}; give one date and pixel or more"
+        )
+    return cube[list(names)].transpose(*dims).map(_finite, keep_attrs=True)
+
+
+def _finite(values: xr.DataArray) -> xr.DataArray:
+    """Take what is infinite, as a division leaves it, for missing."""
+    if values.dtype.kind != "f" or not (values.chunks or np.isinf(values.values).any()):
+        return values
+    return values.where(np.isfinite(values))
 
 
 def _require_times(cube: xr.Dataset) -> None:

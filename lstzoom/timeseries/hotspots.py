@@ -96,7 +96,14 @@ def contrast(scene: xr.Dataset, *, inner: float = 60.0, outer: float = 200.0) ->
     offsets = _ring(inner, outer, pixel_metres(grid_of(scene.lst)))
     lst, uncertainty = scene.lst.astype(np.float32), scene.lst_uncertainty.astype(np.float32)
     reach = int(np.abs(offsets).max())
-    if lst.chunks:
+    if lst.chunks and min(lst.shape) <= reach:
+        # dask lets blocks overlap by less than the whole only.
+        whole = da.pad(lst.data.rechunk(-1), reach, constant_values=np.nan).rechunk(-1)
+        chunks = ((3,), *((side,) for side in lst.shape))
+        ring = whole.map_blocks(
+            _around, offsets=offsets, reach=reach, new_axis=0, chunks=chunks, dtype=np.float32
+        )
+    elif lst.chunks:
         grown = da.overlap.overlap(lst.data, depth=reach, boundary=np.nan)
         chunks = ((3,), *(tuple(size - 2 * reach for size in sizes) for sizes in grown.chunks))
         ring = grown.map_blocks(

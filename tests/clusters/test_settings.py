@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from lstzoom import clusters, versions
 from lstzoom.clusters import Adaptive, Cluster, connect, kubernetes_manifest, local_size, slurm_arguments
 from lstzoom.errors import ClusterError, ConfigError, MissingExtraError
-from lstzoom.machine import GDAL_CACHE_MB
 from lstzoom.sources.job import parse_job, read_job, write_job
 
 JOB: dict[str, Any] = {"catalog": {"name": "demo"}, "area": {"bbox": [1, 2, 3, 4]}, "datetime": "2023"}
@@ -156,7 +155,7 @@ def test_a_job_of_slurm_leaves_before_its_time_limit() -> None:
 def test_the_cache_of_gdal_is_no_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Cluster(kind="slurm", workers=1)
     monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
-    assert clusters.worker_environment(settings)["GDAL_CACHEMAX"] == GDAL_CACHE_MB
+    assert clusters.worker_environment(settings)["GDAL_CACHEMAX"] == "128"
     monkeypatch.setenv("GDAL_CACHEMAX", "100")
     assert "export GDAL_CACHEMAX=100" in slurm_arguments(settings)["job_script_prologue"]
     own = Cluster(environment={"GDAL_CACHEMAX": "50"})

@@ -1,24 +1,29 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
+from rasterio.errors import NotGeoreferencedWarning
 from rio_cogeo import cog_validate
 
+from lstzoom.product.outputs import Outputs
 from lstzoom.product.pictures import (
     Stretch,
     natural_colours,
     temperature_colours,
     write_classes,
     write_composite,
+    write_thumbnail,
 )
-from lstzoom.product.survey import Conservation, Histogram
+from lstzoom.product.survey import Conservation, Histogram, survey
 
 GRID = GeoBox.from_bbox((500000, 5300000, 510260, 5310270), "EPSG:32632", resolution=10)
 
@@ -102,3 +107,42 @@ def test_composites_and_classes_are_strict_cogs(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "b.tif") as file:
         assert file.descriptions == ("one", "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif"]
+
+
+def test_thumbnails_have_no_line_where_a_cell_is_cut(tmp_path: Path) -> None:
+    """The last cells hold two rows and one column; what is known of them is their mean, as everywhere."""
+    rng = np.random.default_rng(0)
+    fine = (300 + rng.normal(0, 2, (1028, 514))).astype(np.float32)
+    bands = (0.1 + 0.02 * rng.random((3, 1028, 514))).astype(np.float32)
+    lst = xr.DataArray(fine, dims=("y", "x"))
+    coarse = xr.DataArray(np.full((514, 257), 300.0, np.float32), dims=("y", "x"))
+    grid = GeoBox(fine.shape, GRID.affine, GRID.crs)
+    found = survey(Outputs(lst, grid), coarse, 2, xr.DataArray(bands, dims=("band", "y", "x")), 3)
+    assert found.small_rgb is not None
+    assert found.small_kelvin.shape == (343, 172)
+    np.testing.assert_allclose(
+        found.small_kelvin[10, -1], np.mean(fine[30:33, 513] ** 4.0) ** 0.25, rtol=1e-6
+    )
+    np.testing.assert_allclose(found.small_rgb[:, -1, 10], bands[:, 1026:, 30:33].mean((1, 2)), rtol=1e-6)
+    colours = natural_colours(found.small_rgb, found.reflectance_shown)
+    assert (colours[3] == 255).all()
+    write_thumbnail(tmp_path / "small.jpg", colours)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(tmp_path / "small.jpg") as file:
+            picture = file.read().astype(float)
+    inside, edges = picture[:, :-1, :-1].mean((1, 2)), (picture[:, :, -1], picture[:, -1, :])
+    for edge in edges:
+        np.testing.assert_allclose(edge.mean(axis=1), inside, atol=6)
+
+
+def test_ground_that_was_not_seen_is_grey_and_nothing_else_is(tmp_path: Path) -> None:
+    rgb = np.full((3, 64, 64), 0.05, np.float32)
+    rgb[:, :, 60:] = np.nan
+    write_thumbnail(tmp_path / "small.jpg", natural_colours(rgb, Stretch(0.0, 0.3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(tmp_path / "small.jpg") as file:
+            picture = file.read().astype(int)
+    np.testing.assert_allclose(picture[:, :, 61:], 184, atol=8)
+    assert (picture[:, :, :56] < 100).all()

@@ -18,6 +18,8 @@ import pytest
 import rasterio
 import rioxarray
 import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from pystac.validation.local_validator import get_local_schema_cache
 from referencing import Registry, Resource
 from rio_cogeo import cog_validate
@@ -28,7 +30,9 @@ from lstzoom.config import SharpenConfig
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.product import MaskRules, ProductPlan, ingest, open_bundle, open_outputs, publish
 from lstzoom.product import metadata as md
-from lstzoom.product.naming import LongName, ShortName, kind_of
+from lstzoom.product.fields import centre, footprint
+from lstzoom.product.naming import LongName, ShortName, geohash_bounds, kind_of
+from lstzoom.product.provenance import read_extras
 from lstzoom.product.simulated import BundlePlan, write_bundle
 from lstzoom.simulate import Scene, simulate_scene
 
@@ -86,7 +90,7 @@ def properties(folder: Path) -> dict[str, Any]:
         layer(folder, "metadata").read_text(encoding="utf-8"), parse_constant=refuse
     )
     assert content["type"] == "Feature"
-    assert content["geometry"]["type"] == "Polygon"
+    assert content["geometry"]["type"] in ("Polygon", "MultiPolygon")
     return dict(content["properties"])
 
 
@@ -514,6 +518,40 @@ def test_a_bundle_with_the_same_names_on_the_same_grid_is_refused(tmp_path: Path
     assert publish(one, open_outputs(lst), tmp_path / "products").is_dir()
 
 
+@pytest.mark.parametrize("epsg_x_y", [(32601, 165_600, 200_000), (3031, -750, 600)])
+@pytest.mark.parametrize("told", [True, False])
+def test_products_on_the_antimeridian_and_at_a_pole_lie_where_they_are(
+    tmp_path: Path, epsg_x_y: tuple[int, float, float], *, told: bool
+) -> None:
+    epsg, x, y = epsg_x_y
+    scene = simulate_scene((120, 150), bands=("blue", "green", "red", "rededge", "nir", "nir08"), seed=2)
+    grid = GeoBox(scene.truth.shape, Affine(10, 0, x, 0, -10, y), f"EPSG:{epsg}")
+    here = write_bundle(tmp_path / "in", scene=replace(scene, geobox=grid))
+    if not told:
+        path = next(here.glob("*METADATA.json"))
+        content = json.loads(path.read_text())
+        content["geometry"] = None
+        for key in ("geometry", "bbox", "centroid"):
+            del content["properties"]["geometric"][key]
+        path.write_text(json.dumps(content))
+    lst = tmp_path / "lst.tif"
+    done = CliRunner().invoke(cli.app, ["sharpen", str(here), "-o", str(lst), "--quiet"])
+    assert done.exit_code == cli.OK, done.stderr
+    folder = publish(here, open_outputs(lst), tmp_path / "out")
+    item = pystac.Item.from_file(str(folder / "stac_item.json"))
+    area, bounds = footprint(grid)
+    assert item.bbox == properties(folder)["geometric"]["bbox"] == bounds
+    assert item.geometry == area
+    lon, lat = centre(grid)
+    assert properties(folder)["geometric"]["centroid"] == pytest.approx({"lon": lon, "lat": lat})
+    west, south, east, north = geohash_bounds(folder.name.split("_")[2])
+    assert west <= lon <= east
+    assert south <= lat <= north
+    loaded = odc.stac.load([item], bands=["lst"])
+    with rasterio.open(item.assets["lst"].get_absolute_href()) as file:
+        np.testing.assert_array_equal(loaded.lst.values[0], file.read(1))
+
+
 def test_what_exists_is_replaced_only_on_demand(bundle: Path, run: Path, tmp_path: Path) -> None:
     outputs = open_outputs(run / "lst.tif", run / "qa.tif")
     done = publish(bundle, outputs, tmp_path)
@@ -623,7 +661,9 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
     model, accuracy = tmp_path / "model.lstzoom", tmp_path / "accuracy.json"
     fitted = CliRunner().invoke(cli.app, ["fit", str(bundle), "-o", str(model)])
     assert fitted.exit_code == cli.OK, fitted.stderr
-    accuracy.write_text('{"rmse": 1.5, "r2": NaN}', encoding="utf-8")
+    figures = {"lstzoom": {"rmse": 1.5, "ssim": float("nan")}, "bicubic": {"rmse": 2.0}}
+    told = {"mode": "one-scale-up", "ratio": 3, "methods": figures}
+    accuracy.write_text(json.dumps(told), encoding="utf-8")
     (tmp_path / "out").mkdir()
     arguments = [
         "product", bundle, run / "lst.tif", "--qa", run / "qa.tif", "-o", tmp_path / "out", "--edition", "B",
@@ -635,7 +675,7 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
     block = properties(folder)["sharpening"]
     assert block["model_file"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert block["model_file"]["content_hash"] == block["model_content_hash"]
-    assert block["accuracy_one_scale_up"] == {"rmse": 1.5, "r2": None}
+    assert block["accuracy_one_scale_up"]["methods"]["lstzoom"] == {"rmse": 1.5, "ssim": None}
     again = CliRunner().invoke(cli.app, [str(one) for one in arguments])
     assert again.exit_code == cli.BAD_INPUT
     assert "--overwrite" in again.stderr
@@ -646,6 +686,37 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
         refused = CliRunner().invoke(cli.app, [*map(str, arguments), "--overwrite"])
         assert refused.exit_code == cli.BAD_INPUT
         assert what in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{}", "is not what `lstzoom validate --json` writes"),
+        ("[1]", "is not what"),
+        ("no JSON", "is not what"),
+        (
+            '{"mode": "guess", "ratio": 3, "methods": {"lstzoom": {"rmse": 1}, "bicubic": {"rmse": 2}}}',
+            "none",
+        ),
+        (
+            '{"mode": "direct", "ratio": 3, "methods": {"lstzoom": {"rmse": 1}, "bicubic": {"rmse": 2}}}',
+            "truth",
+        ),
+    ],
+)
+def test_what_tells_no_accuracy_is_refused(tmp_path: Path, content: str, what: str) -> None:
+    (tmp_path / "accuracy.json").write_text(content)
+    with pytest.raises(InputError, match=r"accuracy\.json.*" + what):
+        read_extras(accuracy=tmp_path / "accuracy.json")
+
+
+def test_a_result_of_other_pixels_than_a_bundle_has_is_refused(bundle: Path, tmp_path: Path) -> None:
+    lst = tmp_path / "lst.tif"
+    done = CliRunner().invoke(cli.app, ["sharpen", str(bundle), "-o", str(lst), "--ratio", "6", "--quiet"])
+    assert done.exit_code == cli.OK, done.stderr
+    with pytest.raises(InputError, match=r"pixels of 5 m.*sharpen with --ratio 3"):
+        publish(bundle, open_outputs(lst), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_mask_of_the_product_is_that_of_the_input(product: Path, bundle: Path) -> None:

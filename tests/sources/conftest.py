@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.sources.archive import Archive, make_archive
+from tests.sources.nginx import Nginx, nginx
 from tests.sources.servers import Files, file_server
 
 
@@ -24,4 +25,10 @@ def files(archive: Archive) -> Iterator[Files]:
 def own_files(tmp_path: Path) -> Iterator[Files]:
     (tmp_path / "served").mkdir()
     with file_server(tmp_path / "served") as server:
+        yield server
+
+
+@pytest.fixture
+def web(archive: Archive, tmp_path: Path) -> Iterator[Nginx]:
+    with nginx(archive.folder, tmp_path / "nginx") as server:
         yield server

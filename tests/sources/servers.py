@@ -44,14 +44,15 @@ def stac_api(items: Sequence[dict[str, Any]], folder: Path) -> Iterator[str]:
         command = [program, "serve", str(file), "--create-collections", "--addr", f"127.0.0.1:{port}"]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            _wait_for(address, process)
+            wait_for(address, process)
             yield address
         finally:
             process.terminate()
             process.wait(10)
 
 
-def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server that was started answers."""
     for _ in range(200):
         assert process.poll() is None, "the server stopped"
         try:
@@ -81,6 +82,8 @@ class Files:
         From names to addresses that requests for them are led on to, with `led_by` as status.
     secret
         Token that every file needs as ``sig``; also given out below ``/sas/token/``.
+    slow_token, answer_tokens
+        Container whose token is not given out before this event.
     requests, failed
         Number of requests for parts of files; how often each kind of `fate` came.
     asked, headers
@@ -95,6 +98,8 @@ class Files:
     redirects: dict[str, str] = field(default_factory=dict)
     led_by: int = 302
     secret: str = ""
+    slow_token: str = ""
+    answer_tokens: threading.Event = field(default_factory=threading.Event)
     lifetime: float = 3600.0
     requests: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -145,6 +150,8 @@ def _handler(files: Files) -> type[BaseHTTPRequestHandler]:  # noqa: C901  (a cl
             name = parts.path.lstrip("/")
             path = files.folder / name
             if name.startswith("sas/token/"):
+                if files.slow_token and name.endswith(f"/{files.slow_token}"):
+                    files.answer_tokens.wait(30)
                 self.send(200, files.token())
                 return
             failure = files.next_failure(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,31 @@ def test_a_token_that_ends_soon_is_fetched_anew(archive: Archive, files: Files) 
     files.secret = "two"
     pair.lst.compute()
     assert sum(one.startswith("/sas/token/") for one in files.asked) > 1
+
+
+def test_a_slow_token_of_one_container_holds_no_other_up(own_files: Files) -> None:
+    own_files.secret, own_files.slow_token = "s3cret", "slow"
+    access = Access(sas_url=f"{own_files.url}/sas", **SAS)
+    signed: list[str] = []
+
+    def wait() -> None:
+        signed.append(sign(f"{own_files.url}/slow/a.tif", access))
+
+    waiting = [threading.Thread(target=wait) for _ in range(3)]
+    for one in waiting:
+        one.start()
+    try:
+        while not own_files.asked:
+            time.sleep(0.01)
+        assert sign(f"{own_files.url}/quick/a.tif", access).endswith("sig=s3cret")
+        assert signed == []
+    finally:
+        own_files.answer_tokens.set()
+        for one in waiting:
+            one.join(30)
+    assert len(signed) == 3
+    # All who wait for a container get one token.
+    assert sorted(own_files.asked) == ["/sas/token/127/quick", "/sas/token/127/slow"]
 
 
 def test_secrets_stay_out_of_messages_logs_and_results(

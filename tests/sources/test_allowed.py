@@ -19,7 +19,7 @@ from lstzoom.sources.fetch import forget_redirections, require_allowed_onward
 from lstzoom.sources.loading import LoadedPair, load
 from lstzoom.sources.metadata import small_file
 from lstzoom.sources.reading import header
-from lstzoom.sources.search import search
+from lstzoom.sources.search import examine, search
 from tests.sources.archive import Archive
 from tests.sources.servers import Files, file_server, stac_api
 from tests.sources.test_loading import items, pair_of
@@ -325,3 +325,14 @@ def test_where_each_query_leads_is_asked(own_files: Files, elsewhere: Files) -> 
     with pytest.raises(InputError, match="may not be read"):
         require_allowed_onward(f"{own_files.url}/m.json?to=elsewhere", access)
     assert elsewhere.asked == []
+
+
+def test_one_beginning_may_be_given_as_a_text(archive: Archive) -> None:
+    """Its letters are none: a slash would allow every file of the machine."""
+    root = str(archive.folder)
+    both = [archive.landsat(root), archive.sentinel2(root)]
+    assert load("landsat-sentinel2", items=both, allow=root).lst.sizes["y"] == 80
+    told = "may not be read; allowed is what begins with s3://usgs-landsat/"
+    with pytest.raises(InputError, match=told):
+        load("landsat-sentinel2", items=both, allow="s3://usgs-landsat/")
+    assert told in examine("landsat-sentinel2", both, allow="s3://usgs-landsat/").reasons("lst")

@@ -215,6 +215,31 @@ def test_the_distance_is_that_of_the_fine_grid(archive: Archive) -> None:
     assert np.isfinite(values[33, 200:220]).all()
 
 
+def test_dilation_does_not_know_where_the_area_ends(archive: Archive) -> None:
+    """What is rejected beside the area takes pixels of the area away, as in the whole scene."""
+    options = MaskOptions(dilate_m=95.0)
+    whole = pair_of(archive, masks=options)
+    # The LST's mask rejects columns 50 to 59; the area ends before them.
+    beside = archive.lst_grid[30:70, 20:49].extent.to_crs("EPSG:4326", resolution=30).geom
+    part = pair_of(archive, masks=options, area=beside, chunks=16)
+    right = float(part.lst.x[-1])
+    assert float(whole.lst.x[46]) < right < float(whole.lst.x[50])
+    assert not part.valid.sel(y=float(whole.lst.y[44]), x=right).values
+    for name in ("lst", "valid", "vnir"):
+        cut = getattr(part, name)
+        np.testing.assert_array_equal(cut.values, getattr(whole, name).sel(x=cut.x, y=cut.y).values)
+
+
+def test_dilation_takes_nothing_away_where_files_end(archive: Archive, tmp_path: Path) -> None:
+    """Nobody knows what is beyond."""
+    codes = np.full(archive.lst_grid.shape, 21824, np.uint16)
+    write_cog(tmp_path / "LC08_QA_PIXEL.TIF", codes, archive.lst_grid, nodata=1)
+    thermal = archive.landsat(str(archive.folder))
+    thermal["assets"]["qa_pixel"]["href"] = str(tmp_path / "LC08_QA_PIXEL.TIF")
+    both = items(thermal, archive.sentinel2(str(archive.folder)))
+    assert load("landsat-sentinel2", items=both, masks=MaskOptions(dilate_m=200)).valid.values.all()
+
+
 def test_masks_follow_the_options(archive: Archive) -> None:
     off = pair_of(archive, masks=MaskOptions(reject={"qa_pixel": (), "scl": ("vegetation",)}))
     assert off.valid.values.all()
@@ -488,7 +513,7 @@ def test_a_search_of_a_real_service_end_to_end(
 
 
 def test_the_demo_takes_what_others_take() -> None:
-    with pytest.raises(ConfigError, match="chunks is 0"):
+    with pytest.raises(ConfigError, match="chunks: Input should be greater"):
         load("demo", chunks=0)
     assert load("demo", bands="red").vnir.band.values.tolist() == ["red"]
 
@@ -599,3 +624,55 @@ def test_a_pixel_is_of_one_acquisition_in_all_bands(archive: Archive, tmp_path: 
     assert np.isfinite(vnir[:, 95, 35]).sum() == 2
     chunked = load("landsat-sentinel2", items=given, bands=["green", "red", "nir"], chunks=17)
     np.testing.assert_array_equal(chunked.vnir.values, vnir)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"items": 5}, "items is 5; give STAC items, a list or collection of them"),
+        ({"items": {"type": "Catalog"}}, "items is a dict of the type 'Catalog'; give STAC items"),
+        ({"items": b"x"}, "items is b'x'; give STAC items"),
+        ({"items": {"type": "FeatureCollection"}}, "item collection are None; a list is needed"),
+        ({"items": []}, "there is no STAC item"),
+        ({"catalog": 5}, "the catalog is 5; give the path"),
+        ({"area": 5}, "the bounds are 5; give west, south, east, north"),
+        ({"datetime": 5}, "the time 5 is no interval"),
+        ({"datetime": [["a"], ["b"]]}, "cannot be read: give YYYY"),
+        ({"endpoint": 5}, "endpoint: Input should be a valid string"),
+        ({"bands": 5}, "bands: Input should be a valid tuple"),
+        ({"bands": [5]}, r"bands\.0: Input should be a valid string"),
+        ({"window_days": "x"}, "window_days: Input should be a valid number"),
+        ({"window_days": -1}, "window_days: Input should be greater than or equal to 0"),
+        ({"max_cloud": 101}, "max_cloud: Input should be less than or equal to 100"),
+        ({"min_coverage": 3}, "min_coverage: Input should be less than or equal to 1"),
+        ({"masks": {"dilate": 3}}, "masks.dilate: there is no such key; did you mean 'dilate_m'"),
+        ({"ratio": 2.5}, "ratio: Input should be a valid integer"),
+        ({"chunks": 0}, "chunks: Input should be greater than or equal to 1"),
+        ({"allow": 5}, "allow: Input should be a valid tuple"),
+        ({"lst_item": 5}, "lst_item: Input should be a valid string"),
+        ({"folder": 5}, "folder: Input is not a valid path"),
+    ],
+    ids=str,
+)
+def test_arguments_of_the_wrong_kind_are_told(archive: Archive, wrong: dict[str, Any], message: str) -> None:
+    root = str(archive.folder)
+    given = {"catalog": "landsat-sentinel2", "items": [archive.landsat(root), archive.sentinel2(root)]}
+    with pytest.raises(InputError, match=message):
+        load(**{**given, **wrong})
+
+
+def test_numbers_and_names_of_other_packages_are_taken(archive: Archive) -> None:
+    pair = pair_of(archive, bands=np.array(["red", "nir"]), ratio=np.int64(3), chunks=np.int32(32))
+    assert pair.vnir.band.values.tolist() == ["red", "nir"]
+    assert pair.lst.chunks is not None
+    assert pair.lst.chunks[0][0] == 32
+    dilated = pair_of(archive, masks={"dilate_m": 60})
+    np.testing.assert_array_equal(
+        dilated.valid.values, pair_of(archive, masks=MaskOptions(dilate_m=60)).valid.values
+    )
+
+
+def test_a_catalogue_of_items_in_memory_is_taken(archive: Archive) -> None:
+    held = pystac.Catalog("all", "items of a place")
+    held.add_items(items(archive.landsat(str(archive.folder)), archive.sentinel2(str(archive.folder))))
+    assert_same(load("landsat-sentinel2", items=held), pair_of(archive))
