@@ -174,6 +174,44 @@ def test_a_worker_or_client_that_dies_while_it_writes_costs_nothing(
     assert leftovers(out) == []
 
 
+_SYNCED = """
+import os
+sync = os.fsync
+def noted(file):
+    sync(file)
+    # By its number a file is known under its final name, too.
+    with open({mark!r}, "a") as marks:
+        marks.write(f"{{os.fstat(file).st_ino}}\\n")
+os.fsync = noted
+"""
+
+
+@pytest.mark.fault(
+    "the power fails: what was not waited for is not on the disk", "the next run goes on; the same bytes"
+)
+def test_a_power_failure_costs_what_the_ledger_does_not_tell(
+    region: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    """All is killed at once, and files that nobody had waited for are empty, as a crash may leave them."""
+    out, mark, job = tmp_path / "out", tmp_path / "synced", write_fields(region, "power.yaml")
+    process = _start(job, out, code=_SYNCED.format(mark=str(mark)))
+    try:
+        _wait(lambda: _entries(out) >= TILES // 2, process, out)
+    finally:
+        _kill_all(process)
+    there, synced = _entries(out), set(map(int, mark.read_text().split()))
+    lost = [path for path in out.rglob("*") if path.is_file() and path.stat().st_ino not in synced]
+    assert not [
+        path for path in lost if path.relative_to(out).parts[0] in {"cogs", "ledger", "models", "items"}
+    ]
+    for path in lost:
+        os.truncate(path, 0)
+    summary = run_job(read_job(job), Options(into=str(out)))
+    assert (summary["state"], summary["tiles"]["before"]) == ("done", there)
+    assert pixels(out) == whole
+    assert leftovers(out) == []
+
+
 def _kill_workers(process: subprocess.Popen[bytes], out: Path, most: int, rng: random.Random) -> int:
     """SIGKILL one worker after another, at random moments, until the run is over; tell how many."""
     killed = 0
