@@ -44,7 +44,9 @@ def _start(job: Path, out: Path, *, code: str = "") -> subprocess.Popen[bytes]:
     program = textwrap.dedent(code) + textwrap.dedent(
         f"""
         if __name__ == "__main__":
-            import sys
+            import signal, sys
+            # What a shell starts behind its back ignores Ctrl-C, and so do these tests then.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.argv = ["lstzoom", "run", {str(job)!r}, "--into", {str(out)!r}]
             from lstzoom.cli import main
             main()
