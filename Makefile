@@ -58,12 +58,13 @@ test-all: $(KERNELS) ## run all tests
 test-faults: $(KERNELS) ## carry out every fault, print what came of each, write build/faults.md
 	LSTZOOM_FAULTS=build/faults.md $(BIN)/python -m pytest -p tests.faults.table -m fault
 
-# FUZZ is one of raster, job, catalog, items, area, bundle. atheris has wheels for some versions of Python.
+# FUZZ is one of raster, job, catalog, items, area, bundle, model, and of what a run keeps: entry, record, failure,
+# summary, "frozen job", lease, places. atheris has wheels for some versions of Python.
 FUZZ ?= bundle
 FUZZ_SECONDS ?= 60
 fuzz: $(KERNELS) $(VENV)/.fuzz ## follow branches of a reader with atheris (FUZZ=items FUZZ_SECONDS=600)
-	@mkdir -p build/fuzz/$(FUZZ)
-	$(BIN)/python -m tools.fuzz $(FUZZ) build/fuzz/$(FUZZ) -max_total_time=$(FUZZ_SECONDS) -max_len=200000
+	@mkdir -p "build/fuzz/$(FUZZ)"
+	$(BIN)/python -m tools.fuzz "$(FUZZ)" "build/fuzz/$(FUZZ)" -max_total_time=$(FUZZ_SECONDS) -max_len=200000
 
 $(VENV)/.fuzz: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet "atheris>=3"

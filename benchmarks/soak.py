@@ -3,6 +3,9 @@
 Run as ``python -m benchmarks.soak [--tiles 10000] [--json FILE]``. One simulated scene lies there under as
 many dates as are needed; the run is a command like any other, with two worker processes, and is watched from
 outside. Tiles are as small as they can be, so that there are many; their cost says nothing about a real run.
+
+What grew is named, and the exit code is 1, if in the last quarter of the run there is more of anything than
+`MOST` allows over the second. The first quarter is for what is filled once: caches, pools, libraries.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import yaml
 
@@ -31,6 +36,10 @@ SIDE = 16
 """Coarse pixels along a tile."""
 ALONG = 25
 """Tiles along a scene."""
+MOST = {"memory": 1.05, "open files": 1.1, "temporary files": 1.1}
+"""Last quarter over second that still counts as flat."""
+TAIL_S = 3.0
+"""Seconds at the end that are not counted: workers close then."""
 # As little work for a tile as the method allows.
 SMALL = {"trees": 2, "max_depth": 4, "min_leaf": 20, "feature_share": 0.5}
 # Each a copy: what is written twice is written as an alias, which jobs refuse.
@@ -57,7 +66,12 @@ def main() -> int:
         told = account(watch, summary, job.parent / "out")
     report(watch, told)
     record(args.json, workers=args.workers, **told)
-    return 0 if summary["exit_code"] == 0 else 1
+    grown = list(judged(told["last_quarter_over_second"]))
+    for what, factor, most in grown:
+        print(f"NOT FLAT: {what}: {factor:.3f} times as much, where {most:g} is allowed", file=sys.stderr)
+    if not grown:
+        print("flat: " + ", ".join(f"{what} within {most:g}" for what, most in MOST.items()))
+    return 0 if summary["exit_code"] == 0 and not grown else 1
 
 
 def make_job(folder: Path, dates: int, workers: int) -> Path:
@@ -132,11 +146,20 @@ def _family(pid: int) -> dict[str, psutil.Process] | None:
     return {"run and scheduler": run, **named} if len(named) > 1 else None
 
 
+def judged(grown: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """Name what is not flat: what and of which process, last quarter over second, and what is allowed."""
+    for what, found in grown.items():
+        for name, factor in found.items() if isinstance(found, dict) else (("", found),):
+            if factor > MOST[what]:
+                yield f"{what} of {name}" if name else what, factor, MOST[what]
+
+
 def account(watch: Watch, summary: dict[str, Any], out: Path) -> dict[str, Any]:
     """Gather the figures, what is in the store included."""
     objects = [path for path in out.rglob("*") if path.is_file()]
     tiles = max(1, summary["tiles"]["done"])
     pixels = tiles * (3 * SIDE) ** 2
+    counted = sum(at < watch.seconds[-1] - TAIL_S for at in watch.seconds)
     return {
         "tiles": summary["tiles"],
         "seconds": summary["seconds"],
@@ -144,9 +167,12 @@ def account(watch: Watch, summary: dict[str, Any], out: Path) -> dict[str, Any]:
         "objects_per_tile": round(len(objects) / tiles, 2),
         "bytes_per_pixel": round(sum(path.stat().st_size for path in objects) / pixels, 2),
         "last_quarter_over_second": {
-            "memory": {name: _growth(series) for name, series in watch.mib.items()},
-            "open files": {name: _growth(series) for name, series in watch.files.items()},
-            "temporary files": _growth(watch.temporary),
+            "memory": {name: _growth(series[:counted]) for name, series in watch.mib.items()},
+            "open files": {name: _growth(series[:counted]) for name, series in watch.files.items()},
+            "temporary files": _growth(watch.temporary[:counted]),
+        },
+        "kib_per_tile_in_second_half": {
+            name: _slope(series[counted // 2 : counted], tiles / 2) for name, series in watch.mib.items()
         },
         "memory_mib": {name: [round(one, 1) for one in series] for name, series in watch.mib.items()},
         "open_files": watch.files,
@@ -161,6 +187,13 @@ def _growth(series: list[float]) -> float:
     second, last = series[size // 4 : size // 2], series[3 * size // 4 :]
     below = sum(second) / max(1, len(second))
     return round(sum(last) / max(1, len(last)) / below, 4) if below else 1.0
+
+
+def _slope(series: list[float], tiles: float) -> float:
+    """KiB that each of so many tiles adds, of a line through the series in MiB."""
+    if len(series) < 3:
+        return 0.0
+    return round(float(np.polyfit(np.linspace(0.0, tiles, len(series)), series, 1)[0]) * 1024, 2)
 
 
 def report(watch: Watch, told: dict[str, Any]) -> None:
@@ -178,6 +211,7 @@ def report(watch: Watch, told: dict[str, Any]) -> None:
     print("last quarter over second:")
     for what, grown in told["last_quarter_over_second"].items():
         print(f"  {what}: {grown}")
+    print(f"KiB that a tile adds in the second half: {told['kib_per_tile_in_second_half']}")
 
 
 if __name__ == "__main__":

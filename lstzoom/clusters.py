@@ -36,15 +36,26 @@ Kind = Literal["local", "address", "gateway", "kubernetes", "slurm"]
 _PROFILE: Final = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"
 # Each event loop is woken fifty times a second to see that it turns, each nanny asks ten times for the memory
 # of its worker: of a machine where a tile takes seconds, that is most of what scheduler and client cost.
+# Each end of each connection keeps the last thousand messages, with the tasks in them, and each monitor the
+# figures of hours: memory that grows for thousands of tiles and is of use to developers of dask.
 _LOOKS: Final = {
-    "distributed.admin.tick.interval": "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL",
-    "distributed.admin.system-monitor.interval": "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL",
-    "distributed.worker.memory.monitor-interval": "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL",
-}
+    "distributed.admin.tick.interval": ("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "500ms"),
+    "distributed.admin.system-monitor.interval": (
+        "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL", "2s",
+    ),
+    "distributed.worker.memory.monitor-interval": (
+        "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL", "500ms",
+    ),
+    "distributed.admin.low-level-log-length": ("DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH", "100"),
+    "distributed.admin.log-length": ("DASK_DISTRIBUTED__ADMIN__LOG_LENGTH", "1000"),
+    "distributed.admin.system-monitor.log-length": (
+        "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__LOG_LENGTH", "300",
+    ),
+}  # fmt: skip
 _WORKER_ENV: Final = {
     **{name: str(value) for name, value in KEEP_MEMORY.items()},
     _PROFILE: "False",
-    **dict(zip(_LOOKS.values(), ("500ms", "2s", "500ms"), strict=True)),
+    **dict(_LOOKS.values()),
 }
 # Without an address dask takes one port for all schedulers of a machine.
 _NO_DASHBOARD: Final = "127.0.0.1:0"
@@ -392,12 +403,14 @@ def _calm(environment: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def _seldom(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
+def _seldom(environment: Mapping[str, str]) -> dict[str, str | int]:
+    found = {
         name: environment[variable]
-        for name, variable in _LOOKS.items()
+        for name, (variable, _) in _LOOKS.items()
         if variable not in os.environ and variable in environment
     }
+    # As dask reads them from the environment.
+    return {name: int(value) if value.isdecimal() else value for name, value in found.items()}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 
 from lstzoom.cube import geozarr
 from lstzoom.cube.reduce import Sums, sums_of
-from lstzoom.cube.regions import shard_key, shard_sides, stored_as, stored_shards
+from lstzoom.cube.regions import shard_key, shard_keys, shard_sides, stored_as, stored_shards
 from lstzoom.cube.spec import ZarrVariable
 from lstzoom.cube.store import (
     Options,
@@ -28,6 +28,7 @@ from lstzoom.cube.store import (
     json_safe,
     open_group,
     remove_key,
+    settle,
 )
 from lstzoom.cube.template import Time, grid_of_group, level_groups, place_of, read_times, write_level
 from lstzoom.errors import InputError
@@ -317,6 +318,8 @@ def _build(place: _Place, level: int, row: int, column: int) -> Sums | None:
     if sums is None:
         return None
     array[key] = sums.stored(stored_as(array))
+    for one in shard_keys(array, key):
+        settle(array.store, one)
     return sums
 
 

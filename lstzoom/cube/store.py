@@ -197,6 +197,19 @@ def settle(store: Store, key: str) -> None:
             os.fsync(file.fileno())
 
 
+def _settle_described(store: Store) -> None:
+    """Settle metadata and coordinates, of the levels, too: without them nothing of a cube can be read."""
+    from zarr.storage import LocalStore  # noqa: PLC0415
+
+    if isinstance(store, LocalStore):
+        for group in ("", "*/"):
+            # Values of variables lie further down, a folder for each date.
+            for pattern in (f"{group}zarr.json", f"{group}*/zarr.json", f"{group}*/c", f"{group}*/c/*"):
+                for path in store.root.glob(pattern):
+                    if path.is_file():
+                        settle(store, path.relative_to(store.root).as_posix())
+
+
 def consolidate(url: Url, options: Options = None) -> None:
     """Gather the metadata of a store, without which readers open it slowly and warn.
 
@@ -212,6 +225,7 @@ def consolidate(url: Url, options: Options = None) -> None:
         # Readers that do not know the gathered copy are told by the format to leave it.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         zarr.consolidate_metadata(store, zarr_format=3)
+    _settle_described(store)
 
 
 def json_safe(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,6 @@ def _finished(run: Run, key: str) -> set[str]:
     data = run.store.read(layout.finished(key))
     try:
         return set() if data is None else set(json.loads(data)["scenes"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # Made again: that costs time and changes nothing.
         return set()

@@ -11,6 +11,7 @@ from lstzoom.errors import JobChangedError, JobError, StoreError
 from lstzoom.jobs import identity, layout
 from lstzoom.jobs.ledger import MODEL, Ledger
 from lstzoom.jobs.plan import Plan
+from lstzoom.jobs.records import Frozen, parsed
 from lstzoom.jobs.state import Options
 from lstzoom.jobs.store import Store
 from lstzoom.jobs.superseded import remove_superseded
@@ -95,9 +96,9 @@ def read_frozen(store: Store) -> dict[str, Any] | None:
         found = json.loads(data)
         if found["format"] != 1:
             raise JobError(f"{store.address(layout.JOB)!r} is of another version of lstzoom; use --into")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{store.address(layout.JOB)!r} is damaged ({error}); use --into") from error
-    return dict(found)
+    return parsed(data, layout.JOB, Frozen, "write into another store with --into")
 
 
 def _changed(store: Store, old: Mapping[str, Any], new: Mapping[str, Any], lines: list[str]) -> str:

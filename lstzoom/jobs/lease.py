@@ -7,7 +7,6 @@ What the lease keeps apart is what is done once: making and extending cubes, and
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import socket
@@ -22,6 +21,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from lstzoom.errors import StoreBusyError, StoreError
+from lstzoom.jobs.records import LeaseRecord, parsed
 from lstzoom.jobs.store import ASIDE, Store, as_json, told
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Holder:
         """Whether it ran on this machine and does not any more; of other machines that cannot be seen."""
         import psutil  # noqa: PLC0415  (only leases that are held need it)
 
-        if (self.host, self.machine) != (socket.gethostname(), _machine()):
+        if (self.host, self.machine) != (socket.gethostname(), _machine()) or not self.is_known:
             return False
         try:
             return abs(psutil.Process(self.process).create_time() - self.started) > 1.0
@@ -70,9 +70,19 @@ class Holder:
         except psutil.Error:
             return False
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it said who it is."""
+        return bool(self.token)
+
     def __str__(self) -> str:
         """Say who."""
+        if not self.is_known:
+            return f"somebody unknown, as {KEY} is damaged"
         return f"process {self.process} on {self.host}, since {self.since}"
+
+
+_UNKNOWN: Final = Holder("", "", "", 0, 0.0, "", 120.0)
 
 
 def holder_of(store: Store) -> tuple[Holder, float] | None:
@@ -81,10 +91,10 @@ def holder_of(store: Store) -> tuple[Holder, float] | None:
     if data is None or age is None:
         return None
     try:
-        return Holder(**json.loads(data)), age
-    except (TypeError, ValueError):
+        return Holder(**parsed(data, KEY, LeaseRecord)), age
+    except StoreError:
         # Written by another version or by hand: it counts by its age alone.
-        return Holder("", "unknown", "", -1, 0.0, "unknown", 120.0), age
+        return _UNKNOWN, age
 
 
 @dataclass(slots=True)
@@ -261,7 +271,8 @@ def described(store: Store) -> dict[str, Any] | None:
     if held is None:
         return None
     holder, age = held
+    known = ("host", "process", "since")
     return {
-        "host": holder.host, "process": holder.process, "since": holder.since, "silent_s": round(age, 1),
-        "expired": _is_over(holder, age),
+        "who": str(holder), **{name: getattr(holder, name) if holder.is_known else None for name in known},
+        "silent_s": round(age, 1), "expired": _is_over(holder, age),
     }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lstzoom.account import Moments, summarise
-from lstzoom.errors import StoreError
 from lstzoom.jobs import layout
+from lstzoom.jobs.records import Entry, FailureRecord, ModelRecord, Record, parsed
 from lstzoom.jobs.store import Store, as_json
 from lstzoom.sources.redaction import redact
 
@@ -63,24 +62,25 @@ class Ledger:
     def entries(self, scene: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Entries of tiles, by name."""
         keys = {layout.entry(scene, name): name for name in names}
-        return {keys[key]: _parsed(data, key) for key, data in self.store.read_all(keys).items()}
+        return {keys[key]: parsed(data, key, Entry) for key, data in self.store.read_all(keys).items()}
 
     def complete(self) -> dict[str, dict[str, Any]]:
         """Return records of the scenes that are complete, by key."""
         keys = [key for key in self.store.keys("scenes") if key.endswith(".json")]
-        return {_stem(key): _parsed(data, key) for key, data in self.store.read_all(keys).items()}
+        return {_stem(key): parsed(data, key, Record) for key, data in self.store.read_all(keys).items()}
 
     def model(self, key: str) -> dict[str, Any] | None:
         """Record of a trained model."""
         data = self.store.read(layout.model_record(key))
-        return None if data is None else _parsed(data, layout.model_record(key))
+        return None if data is None else parsed(data, layout.model_record(key), ModelRecord)
 
     # Failures
 
     def failures(self) -> list[Failure]:
         """All that failed and was not done since."""
         found = self.store.read_all(self.store.keys("failed"))
-        return [Failure(**_parsed(data, key)) for key, data in sorted(found.items())]
+        told = (parsed(data, key, FailureRecord) for key, data in sorted(found.items()))
+        return [Failure(**{name: one[name] for name in Failure.__slots__}) for one in told]
 
     def fail(self, scene: str, what: str, error: BaseException, attempts: int) -> Failure:
         """Note that something failed."""
@@ -112,16 +112,6 @@ class Ledger:
 
 def _stem(key: str) -> str:
     return key.rpartition("/")[2].removesuffix(".json")
-
-
-def _parsed(data: bytes, key: str) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except ValueError as error:
-        raise StoreError(f"{key!r} in the store is no JSON: {error}; remove it, and run again") from error
-    if not isinstance(found, dict):
-        raise StoreError(f"{key!r} in the store is no JSON object; remove it, and run again")
-    return found
 
 
 def sum_up(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

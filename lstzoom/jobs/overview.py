@@ -142,7 +142,7 @@ def status_lines(found: Mapping[str, Any]) -> Iterator[str]:
     held, last = found["held"], found["last"]
     if held is not None:
         what = "was held, and is free again" if held["expired"] else "held"
-        yield f"{what}: by process {held['process']} on {held['host']}, since {held['since']}"
+        yield f"{what}: by {held['who']}"
     if last is not None:
         yield f"last run: {last['state']} at {last['ended']} (exit code {last['exit_code']})"
     elif held is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,11 +10,11 @@ from typing import Any
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from lstzoom.errors import StoreError
 from lstzoom.grid import GridPair
 from lstzoom.halo import blocks
 from lstzoom.jobs import layout
 from lstzoom.jobs.plan import Plan, count_tiles, tile_name
+from lstzoom.jobs.records import Places, parsed
 from lstzoom.jobs.store import Store
 
 
@@ -63,7 +62,7 @@ class Place:
 def describe_places(plan: Plan, store: Store, known: Container[str]) -> dict[str, Any]:
     """Describe the scenes of a plan, and those that the store knows from runs before and is of."""
     old = store.read(layout.PLACES)
-    before = {} if old is None else _scenes(old, store)
+    before = {} if old is None else _scenes(old)
     found = {key: one for key, one in before.items() if key in known}
     for scene in plan.scenes:
         coarse = scene.arrays.grids.coarse
@@ -87,23 +86,13 @@ def read_places(store: Store) -> dict[str, Place]:
     data = store.read(layout.PLACES)
     if data is None:
         return {}
-    try:
-        found = [_place(key, one) for key, one in _scenes(data, store).items()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(store, error) from error
+    found = [_place(key, one) for key, one in _scenes(data).items()]
     return {one.key: one for one in sorted(found, key=lambda one: (one.when, one.key))}
 
 
-def _scenes(data: bytes, store: Store) -> dict[str, Any]:
-    try:
-        return dict(json.loads(data)["scenes"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(store, error) from error
-
-
-def _damaged(store: Store, error: Exception) -> StoreError:
-    where = store.address(layout.PLACES)
-    return StoreError(f"{where!r} is damaged ({error}); remove it, and run the job again: it is made anew")
+def _scenes(data: bytes) -> dict[str, Any]:
+    remedy = "remove it, and run the job again: it is made anew"
+    return dict(parsed(data, layout.PLACES, Places, remedy)["scenes"])
 
 
 def _place(key: str, told: Mapping[str, Any]) -> Place:

@@ -22,6 +22,7 @@ from lstzoom.jobs.frozen import read_frozen
 from lstzoom.jobs.ledger import MODEL, Failure, Ledger, sum_up
 from lstzoom.jobs.places import Place, read_places
 from lstzoom.jobs.progress import duration, size
+from lstzoom.jobs.records import read_summary
 from lstzoom.jobs.scene_views import views_of
 from lstzoom.jobs.store import Store
 from lstzoom.kernels.quality import MEANINGS
@@ -128,11 +129,10 @@ def read_state(store: Store) -> JobState:
     failures: dict[str, dict[str, Failure]] = {}
     for one in ledger.failures():
         failures.setdefault(one.scene, {})[one.what] = one
-    last = store.read(layout.SUMMARY)
     held = lease.described(store)
     return JobState(
         store, frozen, places, records, done, failures, frozenset(complete) & done.keys(),
-        None if held is None or held["expired"] else held, None if last is None else json.loads(last),
+        None if held is None or held["expired"] else held, read_summary(store),
     )  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def _findings(state: JobState) -> Iterator[Finding]:
 
 def _ending(state: JobState) -> Finding:
     if state.held is not None:
-        by = f"Process {state.held['process']} on {state.held['host']} is at it since {state.held['since']}."
+        by = f"Held by {state.held['who']}."
         return Finding("State", "running", f"{by} Make the page again to see how far it got.")
     if state.last is None:
         return Finding(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 from lstzoom.errors import JobError
-from lstzoom.jobs import layout, lease
+from lstzoom.jobs import lease
 from lstzoom.jobs.frozen import read_frozen
 from lstzoom.jobs.ledger import Ledger
+from lstzoom.jobs.records import read_summary
 from lstzoom.jobs.store import store_at
 from lstzoom.sources.job import Job
 
@@ -43,7 +43,6 @@ def status_of(job: Job, into: str | None = None) -> dict[str, Any]:
     ledger = Ledger(store)
     complete = ledger.complete()
     incomplete = {key: len(ledger.done(key)) for key in frozen["inputs"] if key not in complete}
-    last = store.read(layout.SUMMARY)
     return {
         "store": store.url, "job": frozen["hash"],
         "scenes": {"all": len(frozen["inputs"]), "complete": len(complete)},
@@ -51,5 +50,5 @@ def status_of(job: Job, into: str | None = None) -> dict[str, Any]:
         "incomplete": incomplete,
         "failed": [asdict(one) for one in ledger.failures()],
         "held": lease.described(store),
-        "last": None if last is None else json.loads(last),
+        "last": read_summary(store),
     }  # fmt: skip

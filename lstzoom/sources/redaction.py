@@ -7,10 +7,19 @@ import re
 from typing import Final
 
 _SECRETS: Final = re.compile(
-    r"(?i)([?&;](?:sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|access_token|key|apikey|awsaccesskeyid|"
-    r"expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id)=|\b(?:signature|credential)=)"
-    r"[^&\s'\",]*"
+    # In an address, also in one that is part of another and therefore encoded.
+    r"(?i)((?:[?&;]|%3f|%26)(?:sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|access_token|key|apikey|"
+    r"awsaccesskeyid|expires|se|st|sp|sv|sr|skoid|sktid|ske|skt|sks|skv|policy|key-pair-id|jwt|auth|hdnea|hdnts)"
+    r"(?:=|%3d)|\b(?:signature|credential)=)[^&\s'\",]*"
 )
+_NAME: Final = (
+    r"[\w.-]{0,40}(?:secret|passw(?:or)?d|secret[_-]?key|account[_-]?key|access[_-]?key|"
+    r"(?:access|refresh|security|session|id|auth|bearer)[_-]?token)"
+)
+_NAMED: Final = re.compile(
+    rf"(?i)(\b{_NAME}=['\"]?|['\"]{_NAME}['\"]\s*:\s*['\"]|\bcookie:\s*)[^\s'\",;&}}]+"
+)
+"""Settings and fields of JSON."""
 _HEADERS: Final = re.compile(
     r"(?i)((?:authorization|[\w-]*api-?key|subscription-key|bearer)['\"]?(?:\s*[:=]\s*|\s+)['\"]?"
     r"(?:(?:bearer|basic|digest|negotiate) )?)"
@@ -27,7 +36,7 @@ def redact(text: str) -> str:
     >>> redact("cannot open https://u:p@a.b/c.tif?x=1&sig=secret%3D&se=2030 now")
     'cannot open https://***@a.b/c.tif?x=1&sig=***&se=*** now'
     """
-    hidden = _HEADERS.sub(r"\1***", _SECRETS.sub(r"\1***", text))
+    hidden = _NAMED.sub(r"\1***", _HEADERS.sub(r"\1***", _SECRETS.sub(r"\1***", text)))
     return _IN_ADDRESS.sub(r"\1***@", hidden)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tempfile
 import warnings
 import zipfile
@@ -17,13 +18,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import psutil
 import rasterio
+from numpy.typing import NDArray
 
+from lstzoom import fit, load_model, sharpen
 from lstzoom.errors import LstzoomError
+from lstzoom.jobs import layout
+from lstzoom.jobs.lease import KEY as LEASE
+from lstzoom.jobs.ledger import sum_up
+from lstzoom.jobs.overview import status_lines
+from lstzoom.jobs.report import make_page
+from lstzoom.jobs.status import status_of
+from lstzoom.jobs.store import as_json, store_at
+from lstzoom.jobs.tiles import statistics
 from lstzoom.product import ingest, open_bundle
 from lstzoom.product.simulated import write_bundle
 from lstzoom.raster import LazyStack, close_files, describe
-from lstzoom.simulate import simulate_scene
+from lstzoom.report.page import render
+from lstzoom.simulate import SceneArrays, simulate_scene
 from lstzoom.sources.area import as_area
 from lstzoom.sources.catalog import catalog_folder, open_catalog
 from lstzoom.sources.job import read_job, write_job
@@ -93,8 +106,37 @@ def bundle(data: bytes) -> None:
     found.load().lst[:5, :5].compute(scheduler="synchronous")
 
 
+def model(data: bytes) -> None:
+    """A trained model: read, and used on a small scene."""
+    path = _put("fuzz.lstzoom", data)
+    fine = _scene()
+    sharpen(fine.vnir, fine.lst, model=load_model(path))
+
+
+STORED: Final = {
+    "entry": layout.entry("begun", "r000c000"), "record": layout.scene_record("whole"),
+    "failure": layout.failure("begun", "r000c001"), "summary": layout.SUMMARY, "frozen job": layout.JOB,
+    "lease": LEASE, "places": layout.PLACES,
+}  # fmt: skip
+"""What a run keeps in its store, by key."""
+
+
+def stored(kind: str) -> Callable[[bytes], None]:
+    """One document of a store of a run; state, figures, status and report are made of it."""
+
+    def read(data: bytes) -> None:
+        store = store_at(str(folder() / "store"))
+        for name, key in STORED.items():
+            store.write(key, data if name == kind else seed(name))
+        list(status_lines(status_of(read_job(_put("job.yaml", _job())), store.url)))
+        render(make_page(store))
+
+    return read
+
+
 READERS: Final[dict[str, Callable[[bytes], None]]] = {
     "raster": raster, "job": job, "catalog": catalog, "items": items, "area": area, "bundle": bundle,
+    "model": model, **{kind: stored(kind) for kind in STORED},
 }  # fmt: skip
 
 
@@ -115,8 +157,13 @@ def run(name: str, data: bytes) -> bool:
 @cache
 def seed(name: str) -> bytes:
     """Something that can be read, to change."""
-    seeds = {"raster": _raster, "job": _job, "catalog": _catalog, "items": _items, "area": _area}
-    return seeds.get(name, _bundle)()
+    if name in STORED:
+        return as_json(_documents()[name])
+    seeds = {
+        "raster": _raster, "job": _job, "catalog": _catalog, "items": _items, "area": _area, "model": _model,
+        "bundle": _bundle,
+    }  # fmt: skip
+    return seeds[name]()
 
 
 def _raster() -> bytes:
@@ -163,3 +210,68 @@ def _bundle() -> bytes:
         for one in old.namelist():
             new.writestr(one, old.read(one))
     return data.getvalue()
+
+
+@cache
+def _scene() -> SceneArrays:
+    return simulate_scene((60, 60), seed=1).to_xarray()
+
+
+def _model() -> bytes:
+    scene = _scene()
+    return fit([(scene.vnir, scene.lst)]).to_bytes()[0]
+
+
+def _documents() -> dict[str, dict[str, Any]]:
+    """Documents of a store with a scene that is complete and one that is not."""
+    at, scenes = "2023-06-01T10:00:00+00:00", ("whole", "begun")
+    lst = np.full((48, 48), 300, np.float32)
+    layers: dict[str, NDArray[Any]] = {
+        "lst": lst,
+        "qa": np.ones(lst.shape, np.uint8),
+        "lst_uncertainty": lst / 300,
+    }
+    entry = {
+        "tile": "r000c000", "bytes": {"zarr": 9, "cog": 9}, "model": "0" * 64, "cpu_s": 0.1,
+        **statistics(layers, np.zeros((16, 16), np.float32)),
+    }  # fmt: skip
+    place = {
+        "item": "a", "vnir": ["b"], "cube": "epsg32631", "tile": 16, "datetime": at, "ratio": 3,
+        "crs": "EPSG:32631", "coarse_shape": [16, 32], "coarse_transform": [30.0, 0.0, 3e5, 0.0, -30.0, 5e6],
+    }  # fmt: skip
+    record = {
+        "scene": "whole", "lst_item": "a", "vnir_items": ["b"], "datetime": at, "cube": "epsg32631",
+        "shape": [48, 96], "crs": "EPSG:32631", "transform": [10.0, 0.0, 3e5, 0.0, -10.0, 5e6],
+        "tile_names": ["r000c000", "r000c001"], "model": entry["model"],
+        **sum_up({"r000c000": entry, "r000c001": entry}),
+    }  # fmt: skip
+    failure = {
+        "scene": "begun",
+        "what": "r000c001",
+        "error": "no",
+        "kind": "InputError",
+        "attempts": 4,
+        "at": at,
+    }
+    summary = {
+        "format": 1, "run": "r", "state": "failed", "exit_code": 4, "why": "", "lstzoom": "0", "job": "h",
+        "store": "s", "started": at, "ended": at, "seconds": {"all": 1.0}, "tasks": 4, "retried": 0,
+        "bytes": 9, "scenes": {"all": 2, "complete": 1},
+        "tiles": {"all": 4, "before": 0, "done": 3, "failed": 1, "left": 1},
+        "failed": [], "left_out": [{"name": "c", "reason": "no"}], "cubes": [], "collection": None,
+    }  # fmt: skip
+    frozen = {
+        "format": 1, "settings": {"catalog": {"name": "demo"}, "outputs": {"zarr": False, "cog": True}},
+        "inputs": {key: {"lst": "a", "vnir": ["b"], "hash": "h"} for key in scenes}, "code": {"lstzoom": "0"},
+        "hash": "h",
+    }  # fmt: skip
+    me = psutil.Process()
+    lease = {
+        "token": "t", "host": "h", "machine": "m", "process": os.getpid(), "started": me.create_time(),
+        "since": at, "seconds": 120.0,
+    }  # fmt: skip
+    places = {"format": 1, "scenes": dict.fromkeys(scenes, place)}
+    return {
+        "entry": entry, "record": record, "failure": failure, "summary": summary, "frozen job": frozen,
+        "lease": lease, "places": places,
+    }  # fmt: skip

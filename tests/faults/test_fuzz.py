@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from tests.faults import fuzz
 
 KEPT = "a result, or an error of lstzoom; no other"
-EXAMPLES = {"raster": 150, "job": 120, "catalog": 60, "items": 40, "area": 200, "bundle": 40}
+EXAMPLES = {
+    "raster": 150, "job": 120, "catalog": 60, "items": 40, "area": 200, "bundle": 40, "model": 60,
+    **dict.fromkeys(fuzz.STORED, 30),
+}  # fmt: skip
 JUNK: list[Any] = [
     None, "", [], {}, 0, -1, 1e308, float("nan"), "x", [None], [1], ["a", "b"], {"a": 1}, True, "9999-99-99",
     [[[0, 0], [1, 1], [0, 1]]], "EPSG:99", "http://127.0.0.1:9/a.tif", "2023-13-45", 10**400,
@@ -86,7 +89,12 @@ def replaced(document: Any, path: tuple[Any, ...], value: Any) -> None:  # noqa:
     ("name", "examples"),
     [
         pytest.param(name, count, marks=pytest.mark.fault(f"fields hold anything, or nothing: {name}", KEPT))
-        for name, count in (("items", 150), ("area", 150), ("job", 120))
+        for name, count in (
+            ("items", 150),
+            ("area", 150),
+            ("job", 120),
+            *((kind, 40) for kind in fuzz.STORED),
+        )
     ],
 )
 def test_fields_of_any_kind(name: str, examples: int) -> None:

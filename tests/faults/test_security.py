@@ -29,6 +29,7 @@ from lstzoom.sources import signing
 from lstzoom.sources.catalog import Access, open_catalog
 from lstzoom.sources.job import read_job
 from lstzoom.sources.loading import load
+from lstzoom.sources.redaction import redact
 from tests.sources.archive import Archive, make_archive
 from tests.sources.servers import file_server
 
@@ -286,3 +287,30 @@ def test_a_zip_that_lies(bundle: Path, tmp_path: Path) -> None:
 
 def test_the_simulated_bundle_is_fine(bundle: Path) -> None:
     assert np.isfinite(open_bundle(bundle).load().lst.values).any()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://h/x.tif?X-Amz-Security-Token={SECRET}&X-Amz-Signature={SECRET}",
+        f"/vsicurl?url=https%3A%2F%2Fh%2Fx.tif%3Fsig%3D{SECRET}%26se%3D{SECRET}",
+        f"https://h/x?jwt={SECRET}&auth={SECRET}",
+        f"https://h/x?hdnea={SECRET}~hmac={SECRET}",
+        f"DefaultEndpointsProtocol=https;AccountKey={SECRET}==;EndpointSuffix=x",
+        f"{{'aws_secret_access_key': '{SECRET}'}}",
+        f'{{"refresh_token": "{SECRET}", "access_token":"{SECRET}"}}',
+        f"grant_type=x&client_secret={SECRET}&password={SECRET}",
+        f"AWS_SESSION_TOKEN={SECRET}",
+        f"Cookie: asf-urs={SECRET}",
+        f"Authorization: Bearer {SECRET}",
+    ],
+)
+def test_secrets_are_taken_out_of_whatever_holds_them(text: str) -> None:
+    assert SECRET not in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["access.client_secret: Field required", "token_env=SOME_NAME", "https://h:8080/a/b.tif?bands=1"]
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text

@@ -160,7 +160,7 @@ def test_a_job_that_is_running_says_who_is_at_it(interrupted: Store) -> None:
     with leased(interrupted, 60.0):
         first = make_page(interrupted).findings[0]
     assert (first.name, first.value) == ("State", "running")
-    assert "is at it since" in first.meaning
+    assert "Held by process" in first.meaning
 
 
 def test_a_store_of_no_job_is_refused_before_a_page_is_begun(tmp_path: Path) -> None:
