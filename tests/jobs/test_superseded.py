@@ -55,7 +55,9 @@ def test_a_scene_that_was_processed_again_takes_the_place_of_the_first(tmp_path:
         shutil.copy2(target, fresh / "files" / target.name)
         assert name.exists()
     assert _run(_job(fresh), since_last=True) == "done"
-    assert pixels(out) == pixels(fresh / "out")
+    # Items tell the files that were read, and these lie elsewhere.
+    moved = {name: data.replace(bytes(fresh), bytes(folder)) for name, data in pixels(fresh / "out").items()}
+    assert pixels(out) == moved
     for level in (0, 1):
         one, other = (open_cube(at / "mosaic.zarr", level=level).load() for at in (out, fresh / "out"))
         assert one.drop_attrs().identical(other.drop_attrs())
