@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from lstzoom.cube import geozarr
+from lstzoom.cube.moments import forget
 from lstzoom.cube.reduce import Sums, sums_of
 from lstzoom.cube.regions import shard_key, shard_keys, shard_sides, stored_as, stored_shards
 from lstzoom.cube.spec import ZarrVariable
@@ -203,6 +204,8 @@ def clear_date(url: Url, time: Time, storage_options: Options = None) -> None:
     place = place_of(group, time)
     if place is None:
         return
+    # Before the values, as whoever writes them does.
+    forget(group.store, place)
     for one in (*reversed(level_groups(group)), group):
         for name in _variables(one):
             array = array_of(one, name)

@@ -418,7 +418,8 @@ class _Drive(Generic[T]):
     def fill(self, size: int) -> None:
         """Give tasks until there are so many in flight; those that wait for another attempt come first."""
         room = size - len(self.running)
-        if room <= 0 or (self.suspects and self.running):
+        tried = any(one.alone for _, one in self.running.values())
+        if room <= 0 or tried or (self.suspects and self.running):
             return
         if self.suspects:
             suspect = self.suspects.pop()
@@ -469,7 +470,7 @@ class _Drive(Generic[T]):
 
     def pause(self, longest: float) -> float:
         """Seconds that there is nothing to do but wait."""
-        if not self.later:
+        if not self.later or self.suspects:
             return longest
         return min(longest, max(0.01, self.later[0][0] - time.monotonic()))
 
@@ -517,6 +518,7 @@ class _Drive(Generic[T]):
         if isinstance(error, _LostError):
             # Not its fault: it costs no attempt.
             given.attempts -= 1
+            given.alone = False
             heapq.heappush(self.later, (time.monotonic() + 1.0, self.number + self.retried, given))
             self.retried += 1
             return
@@ -530,6 +532,7 @@ class _Drive(Generic[T]):
             return
         if given.attempts <= self.retries and self.retryable(error) and not killed:
             self.retried += 1
+            given.alone = False
             pause = self.backoff * 2 ** (given.attempts - 1)
             logger.info("attempt %d failed, again in %.1f s: %s", given.attempts, pause, error)
             heapq.heappush(self.later, (time.monotonic() + pause, self.number + self.retried, given))

@@ -31,7 +31,7 @@ _REMEDY: Final = "remove it, and run again"
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Number = Annotated[float, Field(gt=-1e30, lt=1e30)]
 """Whatever is summed up stays finite."""
-Name = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f]+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f]*[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
 """A part of the keys of other objects, which leads to no other folder."""
 
 
