@@ -185,6 +185,19 @@ def has_gap(row: NDArray[np.float32]) -> bool:
 
 
 @jit
+def sum_of_nine(plane: NDArray[np.float32], y: int, stride: int, out: NDArray[np.float64]) -> None:
+    """Add up the 3 x 3 values, a stride apart, around the pixels of a row that have them; the ends stay."""
+    inner = out[stride : len(out) - stride]
+    inner[:] = 0.0
+    # Row after row without a question, so that a processor adds up many pixels at a time.
+    for i in range(y - stride, y + stride + 1, stride):
+        for j in range(0, 2 * stride + 1, stride):
+            row = plane[i, j : j + len(inner)]
+            for x in range(len(inner)):
+                inner[x] += row[x]
+
+
+@jit
 def _statistics(
     plane: NDArray[np.float32],
     ratio: int,

@@ -134,15 +134,20 @@ def share_of_levels(levels: NDArray[np.float32], detail: float) -> NDArray[np.fl
         0 to 1; the detail view has the rest. 0 where neither is reliable.
     """
     out = np.empty(levels.shape, np.float32)
-    bounded = min(max(float(detail), 0.0), MAX_RELIABILITY)
-    _shares(np.atleast_2d(levels), bounded / (1.0 - bounded), np.atleast_2d(out))
+    _shares(np.atleast_2d(levels), float(detail), np.atleast_2d(out))
     return out
 
 
 @jit
-def _shares(levels: NDArray[np.float32], other: float, out: NDArray[np.float32]) -> None:
+def _shares(levels: NDArray[np.float32], detail: float, out: NDArray[np.float32]) -> None:
+    other = _signal_to_noise(detail)
     for y in range(levels.shape[0]):
         for x in range(levels.shape[1]):
-            faded = min(max(np.float64(levels[y, x]), 0.0) ** FADING, MAX_RELIABILITY)
-            own = faded / (1.0 - faded)
+            own = _signal_to_noise(np.float64(levels[y, x]) ** FADING)
             out[y, x] = own / (own + other) if own + other > 0.0 else 0.0
+
+
+@jit
+def _signal_to_noise(rho2: float) -> float:
+    bounded = min(max(rho2, 0.0), MAX_RELIABILITY)
+    return bounded / (1.0 - bounded)

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lstzoom.kernels.aggregate import area_mean, has_gap
+from lstzoom.kernels.aggregate import area_mean, has_gap, sum_of_nine
 from lstzoom.kernels.compile import jit
 
 REACH = 2
@@ -326,17 +326,11 @@ def _high_pass(plane: NDArray[np.float32]) -> NDArray[np.float64]:
     """Value minus 3 x 3 mean; NaN where any of the nine is missing."""
     ny, nx = plane.shape
     out = np.full((ny, nx), np.nan, np.float64)
-    if ny < 3 or nx < 3:
-        return out
+    total = np.empty(nx, np.float64)
     for y in range(1, ny - 1):
-        total = np.zeros(nx - 2, np.float64)
-        for i in range(y - 1, y + 2):
-            for j in range(3):
-                row = plane[i, j : j + nx - 2]
-                for x in range(nx - 2):
-                    total[x] += row[x]
-        for x in range(nx - 2):
-            out[y, x + 1] = plane[y, x + 1] - total[x] / 9.0
+        sum_of_nine(plane, y, 1, total)
+        for x in range(1, nx - 1):
+            out[y, x] = plane[y, x] - total[x] / 9.0
     return out
 
 

@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lstzoom.kernels.aggregate import sum_of_nine
 from lstzoom.kernels.compile import jit
 from lstzoom.types import YX
 
@@ -241,29 +242,15 @@ def _high_pass(plane: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     out = np.full((ny, nx), np.nan, np.float32)
     total = np.empty(nx, np.float64)
     for y in range(ny):
-        # The sum tells whether all nine are there; without asking, a processor adds up many at a time.
-        begin, end = (stride, nx - stride) if stride <= y < ny - stride else (nx, nx)
-        _nine(plane, y, stride, total)
-        for x in range(begin, end):
-            out[y, x] = plane[y, x] - total[x] / 9
+        if stride <= y < ny - stride:
+            # Of what is not all there the sum is NaN, and so is the rest.
+            sum_of_nine(plane, y, stride, total)
+            for x in range(stride, nx - stride):
+                out[y, x] = plane[y, x] - total[x] / 9
         for x in range(nx):
             if np.isnan(out[y, x]) and not np.isnan(plane[y, x]):
                 out[y, x] = _sparse_high_pass(plane, y, x, stride)
     return out
-
-
-@jit
-def _nine(plane: NDArray[np.float32], y: int, stride: int, total: NDArray[np.float64]) -> None:
-    """Add up the 3 x 3 values around every pixel of a row that has them."""
-    total[:] = 0.0
-    if y < stride or y >= plane.shape[0] - stride:
-        return
-    inner = total[stride : len(total) - stride]
-    for i in range(y - stride, y + stride + 1, stride):
-        for j in range(0, 2 * stride + 1, stride):
-            row = plane[i, j : j + len(inner)]
-            for x in range(len(inner)):
-                inner[x] += row[x]
 
 
 @jit
