@@ -413,13 +413,17 @@ class _Drive(Generic[T]):
     def is_over(self) -> bool:
         return self.exhausted and not (self.running or self.later or self.suspects)
 
+    @property
+    def _tries_one(self) -> bool:
+        """Whether what is in flight is to be left alone."""
+        return len(self.running) == 1 and next(iter(self.running.values()))[1].alone
+
     # Giving
 
     def fill(self, size: int) -> None:
         """Give tasks until there are so many in flight; those that wait for another attempt come first."""
         room = size - len(self.running)
-        tried = any(one.alone for _, one in self.running.values())
-        if room <= 0 or tried or (self.suspects and self.running):
+        if room <= 0 or self._tries_one or (self.suspects and self.running):
             return
         if self.suspects:
             suspect = self.suspects.pop()
@@ -515,14 +519,12 @@ class _Drive(Generic[T]):
         error = result.error if isinstance(result, _Raised) else self._error(future)
         if self.uses is not None and isinstance(error, _LostError | _KilledError):
             self.shared.forget(self.uses(given.task))
+        killed = isinstance(error, _KilledError)
         if isinstance(error, _LostError):
             # Not its fault: it costs no attempt.
             given.attempts -= 1
-            given.alone = False
-            heapq.heappush(self.later, (time.monotonic() + 1.0, self.number + self.retried, given))
-            self.retried += 1
+            self._again(given, 1.0)
             return
-        killed = isinstance(error, _KilledError)
         if killed and not given.alone:
             # By whose fault is open: that costs no attempt either.
             given.attempts -= 1
@@ -531,14 +533,18 @@ class _Drive(Generic[T]):
             self.retried += 1
             return
         if given.attempts <= self.retries and self.retryable(error) and not killed:
-            self.retried += 1
-            given.alone = False
             pause = self.backoff * 2 ** (given.attempts - 1)
             logger.info("attempt %d failed, again in %.1f s: %s", given.attempts, pause, error)
-            heapq.heappush(self.later, (time.monotonic() + pause, self.number + self.retried, given))
+            self._again(given, pause)
             return
         self.failed += 1
         yield Outcome(given.task, None, error, given.attempts, seconds)
+
+    def _again(self, given: _Given[T], pause: float) -> None:
+        """Let a task wait for another attempt, among others."""
+        given.alone = False
+        self.retried += 1
+        heapq.heappush(self.later, (time.monotonic() + pause, self.number + self.retried, given))
 
     def _error(self, future: Any) -> BaseException:  # noqa: ANN401
         if future.cancelled() or future.status != "error":
