@@ -10,7 +10,7 @@ from typing import Any
 
 from lstzoom.account import Moments, summarise
 from lstzoom.jobs import layout
-from lstzoom.jobs.records import Entry, FailureRecord, ModelRecord, Record, parsed
+from lstzoom.jobs.records import Entry, FailureRecord, ModelRecord, Record, parsed, read_parsed
 from lstzoom.jobs.store import Store, as_json
 from lstzoom.sources.redaction import redact
 
@@ -71,8 +71,7 @@ class Ledger:
 
     def model(self, key: str) -> dict[str, Any] | None:
         """Record of a trained model."""
-        data = self.store.read(layout.model_record(key))
-        return None if data is None else parsed(data, layout.model_record(key), ModelRecord)
+        return read_parsed(self.store, layout.model_record(key), ModelRecord)
 
     # Failures
 

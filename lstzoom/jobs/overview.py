@@ -78,7 +78,6 @@ def overview(
         "pixels": found.pixels, "read_bytes": round(found.read_bytes),
         "write_bytes": round(found.write_bytes), "worker_bytes": round(found.worker_bytes),
         "cpu_s": round(found.cpu_s, 1), "wall_s": {str(n): round(found.wall_s(n), 1) for n in workers},
-
         "worker_has": plan.job.cluster.worker_bytes,
         "rates": "measured here" if found.measured else "of the benchmark", "mosaics": list(mosaics),
     }  # fmt: skip

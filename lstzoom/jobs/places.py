@@ -14,7 +14,7 @@ from lstzoom.grid import GridPair
 from lstzoom.halo import blocks
 from lstzoom.jobs import layout
 from lstzoom.jobs.plan import Plan, count_tiles, tile_name
-from lstzoom.jobs.records import Places, parsed
+from lstzoom.jobs.records import Places, read_parsed
 from lstzoom.jobs.store import Store
 
 
@@ -61,9 +61,7 @@ class Place:
 
 def describe_places(plan: Plan, store: Store, known: Container[str]) -> dict[str, Any]:
     """Describe the scenes of a plan, and those that the store knows from runs before and is of."""
-    old = store.read(layout.PLACES)
-    before = {} if old is None else _scenes(old)
-    found = {key: one for key, one in before.items() if key in known}
+    found = {key: one for key, one in _scenes(store).items() if key in known}
     for scene in plan.scenes:
         coarse = scene.arrays.grids.coarse
         found[scene.key] = {
@@ -83,16 +81,14 @@ def read_places(store: Store) -> dict[str, Place]:
     StoreError
         If what the store holds of it is damaged.
     """
-    data = store.read(layout.PLACES)
-    if data is None:
-        return {}
-    found = [_place(key, one) for key, one in _scenes(data).items()]
+    found = [_place(key, one) for key, one in _scenes(store).items()]
     return {one.key: one for one in sorted(found, key=lambda one: (one.when, one.key))}
 
 
-def _scenes(data: bytes) -> dict[str, Any]:
+def _scenes(store: Store) -> dict[str, Any]:
     remedy = "remove it, and run the job again: it is made anew"
-    return dict(parsed(data, layout.PLACES, Places, remedy)["scenes"])
+    told = read_parsed(store, layout.PLACES, Places, remedy)
+    return {} if told is None else dict(told["scenes"])
 
 
 def _place(key: str, told: Mapping[str, Any]) -> Place:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final, Self
 
 from affine import Affine
@@ -51,6 +52,12 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
+class _Keywords(_Part):
+    """Given on as keywords."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class _Bytes(_Part):
     zarr: Count
     cog: Count
@@ -61,10 +68,7 @@ class _Sum(_Part):
     sum: Number
 
 
-class _Moments(BaseModel):
-    # Given on as keywords.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
+class _Moments(_Keywords):
     count: Count
     total: Number
     squares: Annotated[Number, Field(ge=0)]
@@ -92,6 +96,13 @@ class _Figures(_Part):
     cpu_s: Annotated[Number, Field(ge=0)]
     model: str
     flags: Annotated[dict[str, Count], AfterValidator(_require_flags)] | None = None
+    kelvin: _Range | None = None
+
+    @model_validator(mode="after")
+    def _has_values(self) -> Self:
+        if self.kelvin is not None and not self.valid:
+            raise ValueError("temperatures of no pixels")
+        return self
 
 
 class Entry(_Figures):
@@ -101,12 +112,6 @@ class Entry(_Figures):
     uncertainty: _Sum | None = None
     residual: _Moments | None = None
 
-    @model_validator(mode="after")
-    def _has_values(self) -> Self:
-        if self.kelvin is not None and not self.valid:
-            raise ValueError("temperatures of no pixels")
-        return self
-
 
 Side = Annotated[int, Field(gt=0, lt=1 << 31)]
 Shape = Annotated[list[Side], Field(min_length=2, max_length=2)]
@@ -114,7 +119,9 @@ Transform = Annotated[list[Annotated[float, Field(gt=-1e9, lt=1e9)]], Field(min_
 Time = Annotated[str, AfterValidator(_require_time)]
 
 
-def _require_grid(shape: list[int], transform: list[float], crs: str) -> None:
+# Scenes share grids, and a run reads its records several times.
+@lru_cache(maxsize=1024)
+def _require_grid(shape: tuple[int, ...], transform: tuple[float, ...], crs: str) -> None:
     try:
         rows, columns = shape
         grid = GeoBox((rows, columns), Affine(*transform), crs)
@@ -141,9 +148,7 @@ class Record(_Figures):
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
-        if self.kelvin is not None and not self.valid:
-            raise ValueError("temperatures of no pixels")
-        _require_grid(self.shape, self.transform, self.crs)
+        _require_grid(tuple(self.shape), tuple(self.transform), self.crs)
         return self
 
 
@@ -160,7 +165,7 @@ class _Place(_Part):
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
-        _require_grid(self.coarse_shape, self.coarse_transform, self.crs)
+        _require_grid(tuple(self.coarse_shape), tuple(self.coarse_transform), self.crs)
         return self
 
 
@@ -170,10 +175,7 @@ class Places(_Part):
     scenes: dict[Name, _Place]
 
 
-class _Shift(BaseModel):
-    # Given on as keywords.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
+class _Shift(_Keywords):
     y: Number
     x: Number
     confidence: Number
@@ -206,11 +208,8 @@ class FailureRecord(_Part):
     at: str
 
 
-class LeaseRecord(BaseModel):
+class LeaseRecord(_Keywords):
     """Who holds a store."""
-
-    # Given on as keywords.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     token: Annotated[str, StringConstraints(min_length=1)]
     host: str
@@ -308,6 +307,14 @@ def parsed(data: bytes, key: str, kind: type[BaseModel], remedy: str = _REMEDY) 
     return dict(found)
 
 
+def read_parsed(
+    store: Store, key: str, kind: type[BaseModel], remedy: str = _REMEDY
+) -> dict[str, Any] | None:
+    """Read a document of a store, as `parsed` does; None if there is none."""
+    data = store.read(key)
+    return None if data is None else parsed(data, key, kind, remedy)
+
+
 def read_summary(store: Store) -> dict[str, Any] | None:
     """Read how the last run ended; None before one has.
 
@@ -316,7 +323,4 @@ def read_summary(store: Store) -> dict[str, Any] | None:
     StoreError
         If what the store holds of it is damaged.
     """
-    data = store.read(layout.SUMMARY)
-    if data is None:
-        return None
-    return parsed(data, layout.SUMMARY, Summary, "remove it: each run writes it anew")
+    return read_parsed(store, layout.SUMMARY, Summary, "remove it: each run writes it anew")
