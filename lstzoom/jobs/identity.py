@@ -20,7 +20,7 @@ from lstzoom.sources.catalog import open_catalog
 from lstzoom.sources.job import Job
 from lstzoom.sources.loading import Readers
 from lstzoom.sources.reading import RemoteBand
-from lstzoom.sources.signing import is_remote, plain
+from lstzoom.sources.signing import gdal_path, is_remote, plain
 
 _WITHOUT_EFFECT: Final = ("cluster", "mosaic", "run")
 """Sections of a job that do not change results."""
@@ -84,7 +84,7 @@ def _stamp(layer: RemoteBand) -> tuple[int, int] | None:
     if is_remote(layer.href):
         return None
     try:
-        found = Path(layer.href.removeprefix("file://")).stat()
+        found = Path(gdal_path(layer.href)).stat()
     except OSError:
         # A file that is not there is told when it is read.
         return None

@@ -29,6 +29,7 @@ from lstzoom.jobs.ledger import Ledger
 from lstzoom.jobs.store import Store, store_at
 from lstzoom.layers import FileLayer, Layer, Patchwork, ZarrLayer
 from lstzoom.raster import KELVIN_NAMES, RasterSource
+from lstzoom.sources.signing import gdal_path
 
 if TYPE_CHECKING:
     import pystac
@@ -245,15 +246,10 @@ def _asset(item: pystac.Item, names: Sequence[str]) -> FileLayer | None:
             continue
         asset = item.assets[name]
         href = asset.get_absolute_href() or asset.href
-        source = raster.describe(_local(href))[0]
+        source = raster.describe(gdal_path(href))[0]
         bands = asset.extra_fields.get("bands") or asset.extra_fields.get("raster:bands") or [{}]
         return FileLayer(_told(source, bands[0]))
     return None
-
-
-def _local(href: str) -> str:
-    path = href.removeprefix("file://")
-    return f"/vsis3/{path.removeprefix('s3://')}" if path.startswith("s3://") else path
 
 
 def _told(source: RasterSource, band: Mapping[str, Any]) -> RasterSource:
@@ -397,7 +393,7 @@ def _patches(store: Store, key: str, layer: str, grid: GeoBox, record: Mapping[s
         return None
     found = []
     for name in names:
-        source = raster.describe(_local(store.address(name)))[0]
+        source = raster.describe(gdal_path(store.address(name)))[0]
         corner = source.geobox.affine
         top = round((corner.f - grid.affine.f) / grid.affine.e)
         left = round((corner.c - grid.affine.c) / grid.affine.a)
@@ -434,7 +430,7 @@ def _of_folder(folder: Path, options: tuple[tuple[str, Any], ...]) -> Iterator[S
 
 def _of_file(path: str) -> Scene:
     # Refuses what cannot be a temperature, on a sample of the values.
-    source = raster.lazy_lst(_local(path)).source
+    source = raster.lazy_lst(gdal_path(path)).source
     return Scene(
         Path(path).stem,
         _tagged(source.path) or _time_of(path),

@@ -240,7 +240,7 @@ def _kill_workers(process: subprocess.Popen[bytes], out: Path, most: int, rng: r
 def test_workers_killed_at_ten_moments(region: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """Ten in all: a run may be over before, so that there are as many runs as it takes."""
     killed, rng = 0, random.Random(0)  # noqa: S311  (no secret)
-    # A tile that was beside three deaths would be blamed for them.
+    # A tile fails that four deaths hit, and four more while it is tried alone.
     job = write_fields(region, "workers.yaml", run={"retries": 10, "backoff_s": 0.1})
     for number in range(10):
         out = tmp_path / str(number) / "out"

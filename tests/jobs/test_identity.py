@@ -1,0 +1,23 @@
+"""What tells whether a job, its inputs or the code are others than before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lstzoom.jobs import identity
+
+
+@pytest.mark.parametrize("spelt", [Path.as_posix, Path.as_uri])
+def test_a_file_that_is_replaced_is_seen_however_it_is_spelt(tmp_path: Path, spelt: Any) -> None:  # noqa: ANN401
+    path = tmp_path / "my scene.tif"
+    layer: Any = SimpleNamespace(href=spelt(path))
+    assert identity._stamp(layer) is None
+    path.write_bytes(b"one")
+    before = identity._stamp(layer)
+    assert before is not None
+    path.write_bytes(b"another")
+    assert identity._stamp(layer) != before
