@@ -12,7 +12,7 @@ from lstzoom.jobs import identity
 
 
 @pytest.mark.parametrize("spelt", [Path.as_posix, Path.as_uri])
-def test_a_file_that_is_replaced_is_seen_however_it_is_spelt(tmp_path: Path, spelt: Any) -> None:  # noqa: ANN401
+def test_a_file_that_is_replaced_is_seen_however_it_is_spelt(tmp_path: Path, spelt: Any) -> None:
     path = tmp_path / "my scene.tif"
     layer: Any = SimpleNamespace(href=spelt(path))
     assert identity._stamp(layer) is None
