@@ -106,9 +106,9 @@ class SharpenConfig(_Settings):
         default=0.1, gt=0, description="CV of reflectance up to which a sample has full weight."
     )
     windows: WindowConfig = WindowConfig()
-    local_trees: TreeConfig = TreeConfig(trees=3, max_depth=5, min_leaf=5, feature_share=0.35)
-    level_trees: TreeConfig = TreeConfig(trees=6, max_depth=9, min_leaf=10, feature_share=0.5)
-    detail_trees: TreeConfig = TreeConfig(trees=16, max_depth=12, min_leaf=20, feature_share=0.3)
+    local_trees: TreeConfig = TreeConfig(trees=2, max_depth=5, min_leaf=5, feature_share=0.35)
+    level_trees: TreeConfig = TreeConfig(trees=4, max_depth=8, min_leaf=10, feature_share=0.5)
+    detail_trees: TreeConfig = TreeConfig(trees=14, max_depth=11, min_leaf=20, feature_share=0.3)
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="after")

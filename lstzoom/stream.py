@@ -74,6 +74,8 @@ Window: TypeAlias = tuple[slice, slice]
 MIN_CHUNK: Final = 64
 """Smallest block that is chosen, coarse pixels: below, halos cost more than cores."""
 _MAX_CHUNK: Final = 512
+# Of a block, where nothing is said of memory: many bands or a large ratio ask for a smaller one.
+_USUAL_BLOCK: Final = 600e6
 # Measured as peak resident memory: a process with everything imported and a model trained, and what
 # a block takes for every fine pixel with its halo: so much for every band, and so much besides.
 _PROCESS_BYTES: Final = 600e6
@@ -279,7 +281,8 @@ def choose_chunk(
     workers, threads
         Processes, and blocks that each computes at a time.
     memory
-        Bytes that a process may take; None for as much as the default block needs.
+        Bytes that a process may take; None for blocks of the default size or of 600 MB, whichever is
+        less, or the smallest.
     config
         Settings, of which the stride and the halo matter.
 
@@ -298,16 +301,18 @@ def choose_chunk(
     halo = BlockFunction(settings, ratio, ()).settings.halo
     low = -(-MIN_CHUNK // stride) * stride
     high = settings.chunk if memory is None else -(-_MAX_CHUNK // stride) * stride
+    least = needed_bytes(low, bands, ratio, halo, threads)
+    limit = max(_PROCESS_BYTES + threads * _USUAL_BLOCK, least) if memory is None else memory
     fitting = [
         chunk
         for chunk in range(low, max(high, low) + 1, stride)
-        if memory is None or needed_bytes(chunk, bands, ratio, halo, threads) <= memory
+        if needed_bytes(chunk, bands, ratio, halo, threads) <= limit
     ]
     if not fitting:
-        least = needed_bytes(low, bands, ratio, halo, threads) / 2**30
         raise ConfigError(
-            f"{(memory or 0) / 2**30:.2g} GiB do not hold {counted(threads, 'block')} of {low} coarse pixels "
-            f"with {bands} bands; about {least:.1f} GiB are needed: raise --memory, or take fewer bands"
+            f"{limit / 2**30:.2g} GiB do not hold {counted(threads, 'block')} of {low} coarse pixels "
+            f"with {bands} bands; about {least / 2**30:.1f} GiB are needed: raise --memory, or take fewer "
+            "bands"
         )
     hands = workers * threads
 

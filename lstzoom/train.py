@@ -36,7 +36,7 @@ from lstzoom.kernels.rows import (
     mask_block,
     pair_sums,
 )
-from lstzoom.kernels.trees import Forest, fit_forest, predict_out_of_bag
+from lstzoom.kernels.trees import Forest, TreeSettings, fit_forest, predict_out_of_bag
 from lstzoom.kernels.uncertainty import FadingSums, fading, fading_sums, fit_errors, unlearned
 from lstzoom.registration import align, measure_scene, tell
 from lstzoom.sample import Patch, Sample, choose_patches, choose_phases
@@ -319,7 +319,7 @@ def train(
     looks = _visit(look, scenes, [v for v in visits if v.number < few], None, threads)
     native = _native_footprint(config.native_resolution, first.grids.coarse)
     learn = partial(_survey, bands=len(first.bands), native=native, ratio=ratio, config=config)
-    finish = partial(_train, bands=first.bands, ratio=ratio, config=config)
+    finish = partial(_train, bands=first.bands, ratio=ratio, config=config, threads=1 if lazy else threads)
     if lazy:
         learn, finish = delayed(learn), delayed(finish)
     survey, parts = learn(looks), []
@@ -498,11 +498,12 @@ def _train(
     bands: tuple[str, ...],
     ratio: int,
     config: SharpenConfig,
+    threads: int = 1,
 ) -> SceneModel:
     whole = _merged(parts, config)
     levels, details = whole.levels.weighted(), whole.details.weighted()
-    level_forest = _forest(levels, config.level_trees.settings, config.seed)
-    detail_forest = _forest(details, config.detail_trees.settings, config.seed)
+    level_forest = _forest(levels, config.level_trees.settings, config.seed, threads)
+    detail_forest = _forest(details, config.detail_trees.settings, config.seed, threads)
     predicted = _out_of_bag(detail_forest, details)
     known = np.isfinite(predicted)
     reliability = correlation(details.target[known], predicted[known])
@@ -531,10 +532,12 @@ def _out_of_bag(forest: Forest | None, rows: Rows) -> NDArray[np.float32]:
     return predict_out_of_bag(forest, rows.features, rows.bits)
 
 
-def _forest(rows: Rows, settings: Any, seed: int) -> Forest | None:  # noqa: ANN401  (TreeSettings)
+def _forest(rows: Rows, settings: TreeSettings, seed: int, threads: int) -> Forest | None:
     if len(rows) < 2 * settings.min_leaf:
         return None
-    return fit_forest(rows.features, rows.target, rows.weight, rows.bits, settings, seed=seed)
+    return fit_forest(
+        rows.features, rows.target, rows.weight, rows.bits, settings, seed=seed, threads=threads
+    )
 
 
 # In steps, each of which may be made by another process

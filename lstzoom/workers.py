@@ -48,11 +48,13 @@ def in_threads(function: Callable[[_T], _R], items: Sequence[_T], threads: int) 
     running: dict[Future[_R], _T] = {}
     try:
         while True:
-            for item in itertools.islice(waiting, threads - len(running)):
+            # One waits, for the thread that is done while this one has a result to see to.
+            for item in itertools.islice(waiting, threads + 1 - len(running)):
                 running[pool.submit(function, item)] = item
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            for future in [one for one in running if one in done]:
                 yield running.pop(future), future.result()
     finally:
         pool.shutdown(cancel_futures=True)

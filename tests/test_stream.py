@@ -16,7 +16,7 @@ import xarray as xr
 
 import lstzoom
 from lstzoom import cube, raster, stream
-from lstzoom.errors import GridMismatchError, InputError
+from lstzoom.errors import ConfigError, GridMismatchError, InputError
 from lstzoom.halo import Block, blocks, cut, ordered
 from lstzoom.inputs import SceneArrays, from_files, prepare
 from lstzoom.registration import measure_scene
@@ -158,6 +158,23 @@ def test_blocks_are_ordered_in_columns_of_some() -> None:
 def test_threads_take_items_from_the_front() -> None:
     assert [item for item, _ in in_threads(str, range(20), 1)] == list(range(20))
     assert sorted(in_threads(lambda one: one * 2, range(20), 3)) == [(k, 2 * k) for k in range(20)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 16])
+@pytest.mark.parametrize(("ratio", "largest"), [(3, 256), (7, 128), (20, 64)])
+def test_blocks_are_of_the_default_size_or_as_many_pixels_as_fit(
+    ratio: int, largest: int, threads: int
+) -> None:
+    # Many cores have many blocks in flight, each as large: the scene has enough of them.
+    chosen = stream.choose_chunk((8192, 8192), bands=8, ratio=ratio, threads=threads)
+    assert largest - 16 <= chosen <= largest
+    bounded = stream.choose_chunk((8192, 8192), bands=8, ratio=3, threads=threads, memory=8e9)
+    assert stream.needed_bytes(bounded, 8, 3, 32, threads) <= 8e9
+
+
+def test_memory_that_holds_no_block_is_refused() -> None:
+    with pytest.raises(ConfigError, match="do not hold 2 blocks of 64 coarse pixels with 8 bands; about"):
+        stream.choose_chunk((800, 800), bands=8, ratio=3, threads=2, memory=5e8)
 
 
 def test_files_are_opened_once(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

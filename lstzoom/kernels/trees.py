@@ -9,7 +9,9 @@ to the bootstrap, and whether a row is out of a tree's bag needs no memory.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -537,19 +539,16 @@ def _fit(
     threshold: NDArray[np.float32],
     left: NDArray[np.int32],
     value: NDArray[np.float32],
+    tree: int,
 ) -> int:
-    used = 1
-    everything = np.arange(len(target)).astype(np.int32)
-    for t in range(feature.shape[0]):
-        rows = bag(bits, t)
-        if len(rows) == 0:
-            rows = everything.copy()
-        nodes = grow_tree(
-            codes, edges, target, weight, rows, max_depth, min_leaf, take, mix(seed + np.uint64(t)),
-            feature[t], threshold[t], left[t], value[t],
-        )  # fmt: skip
-        used = max(used, nodes)
-    return used
+    """Grow one tree of a forest into its line of the arrays; return its number of nodes."""
+    rows = bag(bits, tree)
+    if len(rows) == 0:
+        rows = np.arange(len(target)).astype(np.int32)
+    return grow_tree(
+        codes, edges, target, weight, rows, max_depth, min_leaf, take, mix(seed + np.uint64(tree)),
+        feature[tree], threshold[tree], left[tree], value[tree],
+    )  # fmt: skip
 
 
 def node_capacity(rows: int, settings: TreeSettings) -> int:
@@ -566,6 +565,7 @@ def fit_forest(
     settings: TreeSettings,
     *,
     seed: int = 0,
+    threads: int = 1,
 ) -> Forest:
     """Grow a forest.
 
@@ -583,6 +583,8 @@ def fit_forest(
         Size of the trees.
     seed
         For the features that a split may choose from.
+    threads
+        Trees at a time; the forest is the same.
 
     Returns
     -------
@@ -600,11 +602,13 @@ def fit_forest(
     left = np.full((settings.trees, capacity), -1, np.int32)
     value = np.zeros((settings.trees, capacity), np.float32)
     edges = bin_edges(rows)
-    used = _fit(
-        apply_bins(rows, edges), edges, target, weight, bits,
+    grow = partial(
+        _fit, apply_bins(rows, edges), edges, target, weight, bits,
         settings.max_depth, settings.min_leaf, features_per_split(rows.shape[1], settings),
         np.uint64(seed), feature, threshold, left, value,
     )  # fmt: skip
+    with ThreadPoolExecutor(threads) as pool:
+        used = max(pool.map(grow, range(settings.trees)))
     return Forest(
         np.ascontiguousarray(feature[:, :used]),
         np.ascontiguousarray(threshold[:, :used]),

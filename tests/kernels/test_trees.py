@@ -265,6 +265,16 @@ def test_a_tree_whose_bag_is_empty_sees_everything():
         np.testing.assert_array_equal(empty.value, full.value)
 
 
+@given(seeds, st.integers(2, 5))
+@settings(max_examples=10, deadline=None)
+def test_trees_grown_side_by_side_are_the_same(seed, threads):
+    data, how = Data(seed), TreeSettings(7, 6, 3, 0.5)
+    once = fit_forest(data.rows, data.target, data.weight, data.bits, how, seed=seed)
+    again = fit_forest(data.rows, data.target, data.weight, data.bits, how, seed=seed, threads=threads)
+    for field in ("feature", "threshold", "left", "value"):
+        np.testing.assert_array_equal(getattr(once, field), getattr(again, field))
+
+
 def many(seed: int) -> Data:
     """More distinct values than bins."""
     return Data(seed, n=600, levels=10**6, features=4)
