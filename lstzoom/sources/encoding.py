@@ -217,8 +217,8 @@ def _require_reflectance(scale: float | None, offset: float | None, key: str) ->
     low, high = _or(scale, 0.0) + _or(offset, 0.0), _MOST_NUMBER * _or(scale, 1.0) + _or(offset, 0.0)
     if high <= 0 or low > _MOST_REFLECTANCE:
         raise InputError(
-            f"the scale {scale} and offset {offset} of its asset {key!r} give no reflectance, which is number "
-            "x scale + offset"
+            f"the scale {scale} and offset {offset} of its asset {key!r} give no reflectance, which is "
+            "number x scale + offset"
         )
 
 
