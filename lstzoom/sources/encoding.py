@@ -36,6 +36,9 @@ from lstzoom.sources.catalog import (
 logger = logging.getLogger(__name__)
 
 _AGREES: Final = 1e-3
+# The largest number that files of reflectance hold, and what reflectance in percent stays below.
+_MOST_NUMBER: Final = 65535
+_MOST_REFLECTANCE: Final = 100.0
 _PICTURES: Final = frozenset({"overview", "thumbnail", "visual"})
 _IN_NAMES: Final = re.compile(r"_N(\d{4})_")
 
@@ -95,7 +98,8 @@ def find_asset(item: pystac.Item, layer: Layer) -> str | None:
         if key.casefold() in folded:
             return folded[key.casefold()]
     # Of two addresses of one file, the one that opens without credentials of a cloud.
-    hrefs = sorted(item.assets.items(), key=lambda one: one[1].href.startswith(("s3://", "gs://")))
+    fine = [one for one in item.assets.items() if not _is_coarser(one[1], layer)]
+    hrefs = sorted(fine, key=lambda one: one[1].href.startswith(("s3://", "gs://")))
     for pattern in layer.hrefs:
         for key, asset in hrefs:
             if fnmatch.fnmatchcase(file_name(asset.href).lower(), pattern.lower()):
@@ -111,17 +115,20 @@ def find_asset(item: pystac.Item, layer: Layer) -> str | None:
 def _of_band(item: pystac.Item, layer: Layer) -> list[str]:
     """Keys of assets whose only band bears a name of the layer, none coarser than the layer is told."""
     names = {name.casefold() for name in layer.assets}
-    finest = layer.resolution_m if isinstance(layer, BandLayer) else None
     found = []
     for key, asset in item.assets.items():
-        if set(asset.roles or ()) & _PICTURES:
-            continue
-        pixel = _pixel_of(asset)
-        if finest and pixel and pixel > finest * (1 + _AGREES):
+        if set(asset.roles or ()) & _PICTURES or _is_coarser(asset, layer):
             continue
         if names & {name.casefold() for name in _band_names(asset)}:
             found.append(key)
     return found
+
+
+def _is_coarser(asset: pystac.Asset, layer: Layer) -> bool:
+    """Tell whether an asset says that its pixels are larger than those of a band: a copy at 20 m, say."""
+    finest = layer.resolution_m if isinstance(layer, BandLayer) else None
+    pixel = _pixel_of(asset)
+    return bool(finest and pixel and pixel > finest * (1 + _AGREES))
 
 
 def _band_names(asset: pystac.Asset) -> set[str]:
@@ -178,21 +185,41 @@ def told_by(item: pystac.Item, key: str, band: int = 1, vnir: VnirLayers | None 
     Raises
     ------
     InputError
-        If scale or offset are not finite, or the scale is 0.
+        If scale or offset are not finite, or the scale is 0; for reflectance, if they give none.
+
+    Notes
+    -----
+    A scale of 1 without an offset is taken as silence, as it is of a file: programs that describe files write
+    it where nothing was told.
     """
     listed = stac.told_bands(item.assets[key].extra_fields)
     fields = listed[band - 1] if band <= len(listed) else {}
     scale, offset = _number(fields, "raster:scale", "scale"), _number(fields, "raster:offset", "offset")
     if scale == 0 or not math.isfinite(_or(scale, 1.0)) or not math.isfinite(_or(offset, 0.0)):
         raise InputError(f"the scale {scale} and offset {offset} of its asset {key!r} give no values")
+    if scale == 1 and not offset:
+        scale = offset = None
+    void = vnir is not None and _is_offset_void(item, vnir)
+    if vnir is not None:
+        _require_reflectance(scale, None if void else offset, key)
     return Told(
         scale=scale,
         offset=offset,
         nodata=_number(fields, "nodata", "raster:nodata"),
         unit=_text(fields, "unit", "raster:unit"),
         dtype=_text(fields, "data_type"),
-        offset_applied=vnir is not None and _is_offset_void(item, vnir),
+        offset_applied=void,
     )
+
+
+def _require_reflectance(scale: float | None, offset: float | None, key: str) -> None:
+    """Refuse what makes all numbers negative, or each of them far more than 100 %: numbers told as values."""
+    low, high = _or(scale, 0.0) + _or(offset, 0.0), _MOST_NUMBER * _or(scale, 1.0) + _or(offset, 0.0)
+    if high <= 0 or low > _MOST_REFLECTANCE:
+        raise InputError(
+            f"the scale {scale} and offset {offset} of its asset {key!r} give no reflectance, which is "
+            "number x scale + offset"
+        )
 
 
 def _is_offset_void(item: pystac.Item, vnir: VnirLayers) -> bool:
@@ -309,6 +336,8 @@ def _version(text: object) -> tuple[int, ...] | None:
     """Numbers of a version such as ``05.09``, in names of products ``N0509``; None where it is none."""
     plain = str(text if text is not None else "").upper().removeprefix("N")
     parts = [plain[:2], plain[2:]] if len(plain) == 4 and plain.isdigit() else plain.split(".")
+    # As many as there are, and at least two: 4 is 4.0.
+    parts += ["0"] * (2 - len(parts))
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else None
 
 

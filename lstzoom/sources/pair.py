@@ -129,8 +129,8 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
     NothingFoundError
         If there is no pair, and time may bring one: all is cloud, night, or too far apart.
     InputError
-        If there is none, and all that came for one side is refused for reasons that time does not mend, as
-        layers that are not found. Both say what was searched, what came back, and what to change.
+        If there is none, and no item of a side could serve whatever the weather: layers that are not found,
+        say. Both tell what was searched, what came back, and what to change.
     """
     rule = rule or found.catalog.pair
     pairing = make_pairs(found, rule)
@@ -153,14 +153,14 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
 
 
 def _mistaken(found: Found) -> str:
-    """Name the sides of which all is refused for reasons that time does not mend; empty if there is none."""
-    mistaken = []
-    for side, usable in (("lst", found.lst), ("vnir", found.vnir)):
-        refused = [one.expected for one in found.unusable if one.side in {None, side}]
-        # Among clouds, an item with a mistake of its own is nothing to wake anybody for.
-        if not usable and refused and not any(refused):
-            mistaken.append(SIDES[side])
-    return " and no ".join(mistaken)
+    """Name the sides of which items came and none could serve whatever the weather; empty if none."""
+    sides = {"lst": found.lst, "vnir": found.vnir}
+    bad = {side: [one for one in found.unusable if one.side in {side, None}] for side in sides}
+    return " and no ".join(
+        SIDES[side]
+        for side, usable in sides.items()
+        if not usable and bad[side] and not any(one.passing for one in bad[side])
+    )
 
 
 def _best(

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,16 +94,15 @@ class Unusable:
         Why not.
     lacks
         It has no layer of that side, as items of the other sensor have none.
-    expected
-        Nothing is wrong with item or source: cloud, night, another time, or an item of the other sensor. Time
-        may bring others that can be used.
+    passing
+        The next item may be better: it is a matter of weather, night or time.
     """
 
     item: str
     side: Side | None
     reason: str
     lacks: bool = False
-    expected: bool = False
+    passing: bool = False
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -137,8 +136,8 @@ class Found:
     bands: Names = field(default=())
 
     def reasons(self, side: Side | None = None) -> str:
-        """List what cannot be used and why, some of it; what time does not mend comes first."""
-        told = sorted(self.unusable, key=lambda one: one.expected)
+        """List what cannot be used and why, some of it; what is wrong first, what time mends last."""
+        told = sorted(self.unusable, key=lambda one: (one.passing, one.lacks))
         lines = [str(one) for one in told if side is None or one.side in (None, side)]
         more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         return "\n".join(f"  {line}" for line in [*lines[:_SHOWN], *more])
@@ -250,7 +249,7 @@ def _within(found: Found, interval: Interval) -> Found:
     asked = to_stac(interval)
     out = tuple(
         Unusable(
-            one.item.id, "lst", f"its time {one.when:%Y-%m-%d %H:%M} is outside of {asked}", expected=True
+            one.item.id, "lst", f"its time {one.when:%Y-%m-%d %H:%M} is outside of {asked}", passing=True
         )
         for one in found.lst
         if not holds(interval, one.when)
@@ -471,28 +470,18 @@ def _examined(
     if given["lst"] is given["vnir"] and source.pair.window_days > 0:
         # Of two sensors in one list, each needs to serve its own side only.
         serving = {one.item.id for side in good.values() for one in side}
-        serving |= {one.item for one in bad if one.expected}
+        serving |= {one.item for one in bad if one.passing}
         # What has a side and has it wrong is told.
         bad = [
             one
             for one in bad
             if one.item not in serving or not one.lacks or (one.side and not good[one.side])
         ]
-        bad = _with_expected(bad, serving)
     bad = [*unread, *bad]
     for one in bad:
         logger.info("not used: %s", one)
     lst, vnir = (tuple(sorted(side, key=lambda c: (c.when, c.item.id))) for side in good.values())
     return Found(source, asked, lst, vnir, tuple(bad), area, wanted)
-
-
-def _with_expected(bad: Sequence[Unusable], serving: Collection[str]) -> list[Unusable]:
-    """Mark what belongs to the other sensor, where its own side has items of its own."""
-    sides = {one.side for one in bad if one.expected}
-    return [
-        replace(one, expected=True) if one.lacks and one.item in serving and one.side in sides else one
-        for one in bad
-    ]
 
 
 def chosen_bands(source: Catalog, bands: Sequence[str] | None) -> Names:
@@ -527,15 +516,15 @@ def _looked_at(
     when, place, cloud = _time_of(item), footprint(item.geometry, item.bbox), _cloud_of(item)
     lacking = _missing(source, item, side, bands)
     reason = lacking or _of_another_kind(source, item) or _wrong(source, item, side, access, bands)
+    passing = bool(lacking) and side == "vnir" and _is_night(item)
     if not reason and when is None:
         reason = "it has no datetime"
     if not reason and place is None:
         reason = "it has neither geometry nor bbox"
-    expected = bool(lacking) and side == "vnir" and _is_night(item)
     if not reason and cloud is not None and cloud > max_cloud:
-        reason, expected = f"cloud cover {cloud:.3g} % is above max_cloud {max_cloud:g} %", True
+        reason, passing = f"cloud cover {cloud:.3g} % is above max_cloud {max_cloud:g} %", True
     if reason or when is None or place is None:
-        return Unusable(item.id, side, reason, bool(lacking), expected)
+        return Unusable(item.id, side, reason, bool(lacking), passing)
     return Candidate(item, side, when, cloud, place, access)
 
 

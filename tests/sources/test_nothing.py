@@ -44,6 +44,9 @@ PATIENCE: dict[str, Both] = {
     "clouds over the LST": lambda lst, vnir: [with_told(lst, **CLOUD), vnir],
     "clouds over reflectance": lambda lst, vnir: [lst, with_told(vnir, **CLOUD)],
     "clouds over both": lambda lst, vnir: [with_told(lst, **CLOUD), with_told(vnir, **CLOUD)],
+    "clouds over the LST, and another is broken": lambda lst, vnir: [
+        with_told(json.loads(json.dumps(lst)), **BROKEN) | {"id": "broken"}, vnir, with_told(lst, **CLOUD),
+    ],
     "too far apart": lambda lst, vnir: [lst, with_told(vnir, **LATE)],
     "too far apart, and another is broken": lambda lst, vnir: [
         lst, with_told(vnir, **LATE), with_told(json.loads(json.dumps(lst)), **BROKEN) | {"id": "broken"},
@@ -65,13 +68,6 @@ MISTAKES: dict[str, tuple[Both, str]] = {
     ),
     "broken metadata": (lambda lst, vnir: [with_told(lst, **BROKEN), vnir], "no LST that can be used"),
     "no item": (lambda _, vnir: [{"type": "Feature", "id": "odd"}, vnir], "no LST that can be used"),
-    "broken, and clouds over another": (
-        lambda lst, vnir: [
-            with_told(lst, **BROKEN), vnir,
-            with_told(json.loads(json.dumps(lst)), **CLOUD) | {"id": "cloudy"},
-        ],
-        "no LST that can be used",
-    ),
 }  # fmt: skip
 
 

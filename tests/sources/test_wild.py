@@ -363,13 +363,16 @@ def test_what_is_told_in_another_version_is_the_same(archive: Archive, way: str)
         ({"sentinel:processing_baseline": "04.00"}, None, {"sentinel:boa_offset_applied": False}, -0.1),
         ({"processing:version": "05.10"}, -0.1, None, -0.1),
         ({"processing:version": "N0214"}, None, None, 0.0),
+        ({"s2:processing_baseline": 4}, None, None, -0.1),
+        ({"s2:processing_baseline": 5.1}, None, None, -0.1),
+        ({"s2:processing_baseline": "2"}, None, None, 0.0),
         ({"s2:processing_baseline": "N0510"}, None, None, -0.1),
         ({}, None, None, -0.1),
     ],
 )
 def test_the_offset_of_sentinel_2_is_applied_once(
     archive: Archive,
-    baseline: dict[str, str],
+    baseline: dict[str, Any],
     listed: float | None,
     applied: dict[str, bool] | None,
     offset: float,
@@ -646,3 +649,46 @@ def test_a_thermal_band_of_that_name_is_no_temperature(archive: Archive) -> None
         "eo:bands": [{"name": "B10", "common_name": "lwir11"}],
     }  # fmt: skip
     assert "no thermal asset" in examine("landsat-sentinel2", [item]).reasons("lst")
+
+
+def test_a_scale_that_a_program_wrote_where_none_was_told_is_none(archive: Archive) -> None:
+    """As of rio-stac: scale 1 and offset 0 of every file without tags."""
+    root = str(archive.folder)
+    given = [archive.landsat(root), archive.sentinel2_pc(root)]
+    for item in given:
+        for key, asset in item["assets"].items():
+            asset["raster:bands"] = [
+                {"scale": 1.0, "offset": 0.0, "data_type": "int16" if key == "qa" else "uint16"}
+            ]
+    pair, wanted = load("landsat-sentinel2", items=given), pair_of(archive)
+    np.testing.assert_array_equal(pair.lst.values, wanted.lst.values)
+    np.testing.assert_allclose(pair.vnir.values, wanted.vnir.values - np.float32(0.1), atol=2e-6)
+    np.testing.assert_array_equal(pair.uncertainty, wanted.uncertainty)
+
+
+@pytest.mark.parametrize("numbers", [{"scale": 0.0001, "offset": -1000}, {"scale": 10000, "offset": 0}])
+def test_encodings_in_numbers_and_not_in_reflectance_are_a_reason(
+    archive: Archive, numbers: dict[str, float]
+) -> None:
+    item = changed(archive.sentinel2(str(archive.folder)), earthsearch__boa_offset_applied=False)
+    item["assets"]["red"]["raster:bands"][0] |= numbers
+    found = examine("landsat-sentinel2", [item])
+    assert found.vnir == ()
+    assert "of its asset 'red' give no reflectance" in found.reasons("vnir")
+
+
+def test_of_copies_of_a_band_the_fine_one_is_read(archive: Archive, tmp_path: Path) -> None:
+    """As in the products themselves: one file name in R10m and in R20m."""
+    item = archive.sentinel2(str(archive.folder))
+    own, coarse = item["assets"], archive.scene.geobox.zoom_out(2)
+    item["assets"] = {
+        "R20m/B04": {
+            **own["red"], "href": wild.put(archive, "S2_swir16.tif", tmp_path / "R20m" / "B04.tif"),
+            "proj:shape": list(coarse.shape), "proj:transform": list(coarse.affine)[:6],
+        },
+        "R10m/B04": {
+            **own.pop("red"), "href": wild.put(archive, "S2_red.tif", tmp_path / "R10m" / "B04.tif"),
+        },
+        **own,
+    }  # fmt: skip
+    same_pair([archive.landsat(str(archive.folder)), item], pair_of(archive))
