@@ -341,12 +341,8 @@ class _Files:
         return self.reflectance.names
 
     def lst_sha256(self) -> str | None:
-        """Of a file on a local disk; others would be fetched twice."""
-        path = Path(self.lst)
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """Of the file of the LST, for tags."""
+        return _sha256(self.lst)
 
     @property
     def paths(self) -> list[str]:
@@ -360,6 +356,15 @@ class _Files:
         fine, kelvin = self.grids.fine, raster.lazy_lst(self.lst, **self.options)
         usable = None if mask is None else raster.lazy_mask(mask, fine, clear_values=clear)
         return from_files(self.reflectance.on(fine), kelvin, usable, self.bands)
+
+
+def _sha256(place: str) -> str | None:
+    """Hash a file on a local disk; others would be fetched twice."""
+    path = Path(place)
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _inputs(
@@ -394,18 +399,22 @@ def _whole(
     truth: GeoBox | None,
     *,
     blue: bool,
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Read reflectance, which shares the grid of a truth, and LST; without a truth LST itself becomes one."""
+) -> tuple[xr.DataArray, xr.DataArray, str | None]:
+    """Read reflectance, which shares the grid of a truth, and LST, and hash its file.
+
+    Without a truth LST itself becomes one.
+    """
     from lstzoom import raster
 
     if not vnir:
         given = _told_by_bundles(options, nodata)
-        return cli_bundle.open_inputs(lst, bands, None, blue=blue, given=given).whole(truth)
+        bundle = cli_bundle.open_inputs(lst, bands, None, blue=blue, given=given)
+        return *bundle.whole(truth), bundle.lst_sha256()
     _refuse_blue(blue=blue)
     coarse = raster.open_lst(lst, **options).compute()
     reflectance = _choose(vnir, bands, nodata)
     grid = truth or _grids(lst, reflectance, None).fine
-    return raster.as_xarray(reflectance.on(grid), reflectance.names).compute(), coarse
+    return raster.as_xarray(reflectance.on(grid), reflectance.names).compute(), coarse, _sha256(lst)
 
 
 def _told_by_bundles(options: Mapping[str, Any], nodata: float | None) -> list[str]:
@@ -748,7 +757,7 @@ def validate(
         options = {"units": lst_units, "nodata": lst_nodata, "scale": lst_scale, "offset": lst_offset}
         fine = None if truth is None else raster.open_lst(truth).compute()
         grid = None if fine is None else fine.odc.geobox
-        reflectance, coarse = _whole(lst, vnir, names, nodata, options, grid, blue=blue)
+        reflectance, coarse, digest = _whole(lst, vnir, names, nodata, options, grid, blue=blue)
         report = compare(
             reflectance,
             None if degrade else coarse,
@@ -763,7 +772,8 @@ def validate(
             ),
         )
         if as_json is not None:
-            _write_json(report.to_dict(), as_json)
+            # So that nobody takes these figures for those of another scene.
+            _write_json(report.to_dict() | {"lst_sha256": digest}, as_json)
         if png is not None:
             from lstzoom.demo import draw
 

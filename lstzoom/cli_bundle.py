@@ -262,7 +262,13 @@ def register_product(app: typer.Typer, session: Session) -> None:
 
             plan = ProductPlan(style, edition, encoding, order, link, reflectance, overwrite)
             outputs = open_outputs(lst, qa, uncertainty)
-            folder = publish(bundle, outputs, output, plan, extras=read_extras(model, accuracy))
+            folder = publish(
+                bundle,
+                outputs,
+                output,
+                plan,
+                extras=read_extras(model, accuracy, outputs.tags.get("lst_sha256")),
+            )
             if as_json:
                 typer.echo(json.dumps({"product": str(folder)}))
             elif not quiet:

@@ -78,6 +78,8 @@ class Sample:
             What `Sample.of` would have kept of all rows together.
         """
         parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
         rows = Rows.concatenate(part.rows for part in parts)
         strata, inverse = np.unique(np.concatenate([part.strata for part in parts]), return_inverse=True)
         counts = np.zeros(len(strata), np.int64)

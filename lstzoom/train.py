@@ -60,7 +60,7 @@ _MAX_PHASES = 16
 _THINNING = 2
 """Rows of the detail view made per row kept, at most: no more phases than that takes."""
 
-_MERGED = 8
+_MERGED = 32
 """Patches whose rows are held before they are merged."""
 
 

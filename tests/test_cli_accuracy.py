@@ -184,3 +184,19 @@ def test_validate_takes_the_same_settings(files: dict[str, str]) -> None:
     ]
     assert len({score["rmse"] for score in scores}) == 3
     assert scores[1]["conservation_max"] > 0.02 > scores[0]["conservation_max"]
+
+
+def test_figures_of_another_scene_are_not_taken_for_those_of_this_one(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    result, accuracy, page = tmp_path / "out.tif", tmp_path / "accuracy.json", tmp_path / "report.html"
+    assert run("sharpen", files, "-o", result).exit_code == cli.OK
+    assert run("validate", files, "--json", accuracy).exit_code == cli.OK
+    asked = ["report", result, "--lst", files["lst"], "--accuracy", accuracy, "-o", page, "--overwrite"]
+    done = CliRunner().invoke(cli.app, [str(one) for one in asked])
+    assert done.exit_code == cli.OK, done.stderr
+    told = json.loads(accuracy.read_text())
+    accuracy.write_text(json.dumps(told | {"lst_sha256": "0" * 64}))
+    refused = CliRunner().invoke(cli.app, [str(one) for one in asked])
+    assert refused.exit_code == cli.BAD_INPUT
+    assert "is of another LST" in refused.stderr

@@ -163,9 +163,9 @@ def make_item(
 
 def _media_type(href: str) -> dict[str, str]:
     """Tell items from the files that may stand in their place; of other files nothing is said."""
-    ending = href.lower().rpartition("/")[2].rpartition(".")[2]
+    _, dot, ending = href.lower().rpartition("/")[2].rpartition(".")
     # Addresses of services end in the id of the item.
-    found = _MEDIA_TYPES.get(ending, _MEDIA_TYPES["json"] if "://" in href else None)
+    found = _MEDIA_TYPES.get(ending if dot or "://" not in href else "json")
     return {} if found is None else {"type": found}
 
 

@@ -50,7 +50,9 @@ class Extras:
     accuracy: Mapping[str, Any] | None = None
 
 
-def read_extras(model: Path | None = None, accuracy: Path | None = None) -> Extras:
+def read_extras(
+    model: Path | None = None, accuracy: Path | None = None, lst_sha256: str | None = None
+) -> Extras:
     """Read what is told beside the files of a result.
 
     Parameters
@@ -59,13 +61,15 @@ def read_extras(model: Path | None = None, accuracy: Path | None = None) -> Extr
         File that `SceneModel.save` or ``lstzoom fit`` wrote.
     accuracy
         JSON that ``lstzoom validate --json`` wrote.
+    lst_sha256
+        As for `read_accuracy`.
 
     Raises
     ------
     InputError
-        If a file cannot be read, is no model, or tells no accuracy one scale up.
+        If a file cannot be read, is no model, or tells no accuracy one scale up of this LST.
     """
-    figures = None if accuracy is None else read_accuracy(accuracy)
+    figures = None if accuracy is None else read_accuracy(accuracy, lst_sha256)
     if figures is not None and figures["mode"] != _ONE_SCALE_UP:
         raise InputError(
             f"{str(accuracy)!r} compares with a truth (mode {figures['mode']!r}), and metadata tell the "
@@ -74,21 +78,35 @@ def read_extras(model: Path | None = None, accuracy: Path | None = None) -> Extr
     return Extras(None if model is None else _file_of_model(model), _finite(figures))
 
 
-def read_accuracy(path: Path) -> dict[str, Any]:
+def read_accuracy(path: Path, lst_sha256: str | None = None) -> dict[str, Any]:
     """Read what ``lstzoom validate --json`` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    lst_sha256
+        SHA-256 of the file of the coarse LST that was sharpened, if that is known.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is something else.
+        If it cannot be read, is something else, or says that it is of another LST.
     """
     try:
-        return _accuracy_of(json.loads(path.read_text(encoding="utf-8")))
+        figures = _accuracy_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{str(path)!r} is not what `lstzoom validate --json` writes ({type(error).__name__}: {error}); "
             "make it with: lstzoom validate LST VNIR... --json accuracy.json"
         ) from error
+    told = figures.get("lst_sha256")
+    if told is not None and lst_sha256 is not None and told != lst_sha256:
+        raise InputError(
+            f"{str(path)!r} is of another LST (SHA-256 {str(told)[:12]}...) than the one that was sharpened "
+            f"({lst_sha256[:12]}...); make it of that: lstzoom validate LST VNIR... --json accuracy.json"
+        )
+    return figures
 
 
 def _accuracy_of(content: Any) -> dict[str, Any]:  # noqa: ANN401  (any JSON)

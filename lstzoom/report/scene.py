@@ -144,7 +144,7 @@ def from_files(
         layers={name: plane_of(one, grid) for name, one in planes.items() if one is not None},
         rgb=_colours([source for one in vnir for source in raster.describe(one)], grid),
         facts=outputs.tags,
-        accuracy=None if accuracy is None else read_accuracy(Path(accuracy)),
+        accuracy=None if accuracy is None else read_accuracy(Path(accuracy), outputs.tags.get("lst_sha256")),
         details={"Files": files | ({"vnir": ", ".join(Path(str(one)).name for one in vnir)} if vnir else {})},
     )
 

@@ -755,23 +755,27 @@ def _attrs(
     grids: GridPair,
     options: MaskOptions,
 ) -> dict[str, Any]:
-    """Tell what was loaded, in values that JSON and netCDF can hold; no addresses, so no tokens."""
+    """Tell what was loaded, in values that JSON and netCDF can hold; no addresses, so no tokens.
+
+    Times of files that tell none, and a cloud cover that is not told, are left out.
+    """
     platform = pair.lst.platform
+    times = {"lst_datetime": pair.lst.when.isoformat(), "vnir_datetime": pair.vnir[0].when.isoformat()}
+    cloud = {} if pair.cloud is None else {"vnir_cloud_cover": pair.cloud}
     return {
+        **(times if tells_time(source) else {}),
         "catalog": source.name,
         "licence": source.source.licence,
         "lst_item": pair.lst.item.id,
-        "lst_datetime": pair.lst.when.isoformat(),
         "lst_platform": platform,
         "lst_native_resolution_m": source.lst.native_resolution_of(platform),
         "lst_resolution_m": abs(grids.coarse.affine.a),
         "lst_averaged_pixels": thermal.factor,
         "vnir_items": [one.item.id for one in pair.vnir],
-        "vnir_datetime": pair.vnir[0].when.isoformat(),
         "vnir_resolution_m": [abs(band.grid.affine.a) for band in members[0].bands],
         "pair_days": pair.days,
         "pair_coverage": pair.coverage,
-        "vnir_cloud_cover": -1.0 if pair.cloud is None else pair.cloud,
+        **cloud,
         "lst_masks": [_mask_text(mask) for mask in thermal.masks],
         "vnir_masks": [_mask_text(mask) for mask in members[0].masks],
         "mask_dilation_m": options.dilate_m,

@@ -12,7 +12,7 @@ import shapely
 from odc.geo.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
-from lstzoom.errors import NothingFoundError
+from lstzoom.errors import InputError, NothingFoundError
 from lstzoom.sources.area import Cap, area_on_plane, cap_of, on_plane, plane_at
 from lstzoom.sources.catalog import PairRule
 from lstzoom.sources.search import Candidate, Found, Unusable
@@ -119,7 +119,9 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
     Raises
     ------
     NothingFoundError
-        If there is no pair: what was searched, what came back, what to change.
+        If there is no pair, for clouds, time or place: what was searched, what came back, what to change.
+    InputError
+        The same, where no item of a side can be used whatever the weather: waiting will not mend that.
     """
     rule = rule or found.catalog.pair
     pairing = make_pairs(found, rule)
@@ -140,7 +142,17 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
             "coverage (min_coverage), or take another endpoint."
         ),
     ]
-    raise NothingFoundError("\n".join(part for part in parts if part))
+    told = "\n".join(part for part in parts if part)
+    raise InputError(told) if _is_barren(found) else NothingFoundError(told)
+
+
+def _is_barren(found: Found) -> bool:
+    """Tell whether items came of which none could serve a side, and none for a reason that passes."""
+    for side, usable in (("lst", found.lst), ("vnir", found.vnir)):
+        bad = [one for one in found.unusable if one.side in {side, None}]
+        if not usable and bad and not any(one.passing for one in bad):
+            return True
+    return False
 
 
 def _best(

@@ -94,12 +94,15 @@ class Unusable:
         Why not.
     lacks
         It has no layer of that side, as items of the other sensor have none.
+    passing
+        The next item may be better: it is a matter of weather, time, or which product came first.
     """
 
     item: str
     side: Side | None
     reason: str
     lacks: bool = False
+    passing: bool = False
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -239,7 +242,9 @@ def _within(found: Found, interval: Interval) -> Found:
     """Take LST outside of the time that is asked for off the candidates, and tell."""
     asked = to_stac(interval)
     out = tuple(
-        Unusable(one.item.id, "lst", f"its time {one.when:%Y-%m-%d %H:%M} is outside of {asked}")
+        Unusable(
+            one.item.id, "lst", f"its time {one.when:%Y-%m-%d %H:%M} is outside of {asked}", passing=True
+        )
         for one in found.lst
         if not holds(interval, one.when)
     )
@@ -502,16 +507,17 @@ def _looked_at(
     source: Catalog, item: pystac.Item, side: Side, access: Access, bands: Names, max_cloud: float
 ) -> Candidate | Unusable:
     when, place, cloud = _time_of(item), footprint(item.geometry, item.bbox), _cloud_of(item)
-    lacking = _missing(source, item, side, bands)
-    reason = lacking or _of_another_kind(source, item) or _wrong(source, item, side, access, bands)
+    lacking, other = _missing(source, item, side, bands), _of_another_kind(source, item)
+    reason = lacking or other or _wrong(source, item, side, access, bands)
+    passing = bool(other and not lacking)
     if not reason and when is None:
         reason = "it has no datetime"
     if not reason and place is None:
         reason = "it has neither geometry nor bbox"
     if not reason and cloud is not None and cloud > max_cloud:
-        reason = f"cloud cover {cloud:.3g} % is above max_cloud {max_cloud:g} %"
+        reason, passing = f"cloud cover {cloud:.3g} % is above max_cloud {max_cloud:g} %", True
     if reason or when is None or place is None:
-        return Unusable(item.id, side, reason, bool(lacking))
+        return Unusable(item.id, side, reason, bool(lacking), passing)
     return Candidate(item, side, when, cloud, place, access)
 
 

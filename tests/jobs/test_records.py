@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from lstzoom import cli
 from lstzoom.errors import StoreBusyError, StoreError
-from lstzoom.jobs import records
+from lstzoom.jobs import items, records
 from lstzoom.jobs.frozen import read_frozen
 from lstzoom.jobs.lease import described, leased
 from lstzoom.jobs.ledger import Ledger
@@ -112,3 +112,17 @@ def test_a_damaged_lease_counts_by_its_age_and_names_nobody(tmp_path: Path, data
     with leased(store, 5.0):
         pass
     assert store.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("href", "told"),
+    [
+        ("https://a.example/collections/c/items/S2A_32TQM", "application/geo+json"),
+        ("https://a.example/x/scene.json", "application/geo+json"),
+        ("s3://bucket/b/LST.TIF", "image/tiff; application=geotiff"),
+        ("https://a.example/x/scene.hdf", None),
+        ("/data/scene", None),
+    ],
+)
+def test_the_kind_of_a_source_is_told_where_it_is_known(href: str, told: str | None) -> None:
+    assert items._media_type(href).get("type") == told

@@ -679,6 +679,11 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
     again = CliRunner().invoke(cli.app, [str(one) for one in arguments])
     assert again.exit_code == cli.BAD_INPUT
     assert "--overwrite" in again.stderr
+    accuracy.write_text(json.dumps(told | {"lst_sha256": "0" * 64}), encoding="utf-8")
+    refused = CliRunner().invoke(cli.app, [*map(str, arguments), "--overwrite"])
+    assert refused.exit_code == cli.BAD_INPUT
+    assert "is of another LST" in refused.stderr
+    accuracy.write_text(json.dumps(told), encoding="utf-8")
     # A file that is no model, or another one than that of the run, is not passed off as it.
     CliRunner().invoke(cli.app, ["fit", str(bundle), "--seed", "9", "-o", str(tmp_path / "other.lstzoom")])
     for path, what in ((accuracy, "is no model"), (tmp_path / "other.lstzoom", "name the model of the run")):

@@ -68,7 +68,10 @@ def test_the_time_chooses_where_names_tell_it(catalog: Path) -> None:
     timeless = catalog.read_text().replace("_(?P<datetime>\\d{8}))_", "_\\d{8})_")
     assert timeless != catalog.read_text()
     catalog.write_text(timeless)
-    assert load(catalog, datetime="1999").lst.size
+    loaded = load(catalog, datetime="1999")
+    assert loaded.lst.size
+    # What is not known is not invented.
+    assert not {"lst_datetime", "vnir_datetime", "vnir_cloud_cover"} & loaded.attrs.keys()
 
 
 def test_files_become_pairs_by_their_names(catalog: Path) -> None:
