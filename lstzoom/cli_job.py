@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -185,6 +186,8 @@ def _run(
     for target in (on_finish, options.performance):
         if target is not None and not target.absolute().parent.is_dir():
             raise InputError(f"the folder of {str(target)!r} does not exist; make it first")
+        if target is not None and (target.is_dir() or not os.access(target.absolute().parent, os.W_OK)):
+            raise InputError(f"{str(target)!r} is a folder, or cannot be written; name a file that can")
     with _telling(on_finish):
         summary, wanted = _summary_of(file, options, quiet=quiet)
     # Before the page: whoever waits for the file shall not wait for pictures.

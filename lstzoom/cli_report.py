@@ -132,7 +132,7 @@ def _job_store(result: str, into: str | None) -> Store | None:
     if result.endswith((".yaml", ".yml")):
         from lstzoom.sources.job import read_job
 
-        return store_at(into or read_job(result).outputs.folder)
+        return store_at(read_job(result).outputs.folder if into is None else into)
     if "://" in result or Path(result).is_dir():
         store = store_at(result)
         return store if store.exists(layout.JOB) else None

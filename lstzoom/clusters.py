@@ -14,6 +14,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -318,7 +319,12 @@ def connect(settings: Cluster, *, check: bool = True) -> Iterator[Any]:
             from lstzoom.versions import SameVersions, check_versions  # noqa: PLC0415  (slow to import)
 
             guard = SameVersions(check_versions(client))
-            client.register_plugin(guard)
+            try:
+                client.register_plugin(guard)
+            except OSError as error:
+                raise ClusterError(
+                    f"a worker ended as it began ({_told(error)}); {_WHERE_TO_LOOK[settings.kind]}"
+                ) from error
             stack.callback(_quietly, lambda: client.unregister_worker_plugin(guard.name))
         logger.info(
             "%s cluster: scheduler %s, %d workers, dashboard %s", settings.kind,
@@ -719,19 +725,9 @@ def _started(
 @contextmanager
 def _replaced(cluster: Any) -> Iterator[None]:  # noqa: ANN401
     """Have processes replaced that dask gives up: gone for 15 s, or impossible to start again."""
-    from distributed.core import Status  # noqa: PLC0415  (slow to import)
-    from tornado.ioloop import PeriodicCallback  # noqa: PLC0415  (as above)
+    from tornado.ioloop import PeriodicCallback  # noqa: PLC0415  (slow to import)
 
-    def look() -> None:
-        if cluster.status is not Status.running:
-            return
-        for name, nanny in list(cluster.workers.items()):
-            if nanny.status in {Status.closed, Status.failed}:
-                del cluster.workers[name]
-        # Of the size that it has: what is missing is started.
-        cluster.scale(len(cluster.worker_spec))
-
-    looks = PeriodicCallback(look, 1000 * _REPLACE)
+    looks = PeriodicCallback(_Replacing(cluster, dict(cluster.workers)).look, 1000 * _REPLACE)
     cluster.loop.add_callback(looks.start)
     try:
         yield
@@ -741,6 +737,35 @@ def _replaced(cluster: Any) -> Iterator[None]:  # noqa: ANN401
 
 _REPLACE: Final = 2
 """Seconds between looks at whether processes of this machine are missing."""
+
+
+@dataclass(slots=True)
+class _Replacing:
+    """Starts processes in the place of those that have ended for good, in the loop of their cluster."""
+
+    cluster: Any
+    known: dict[Any, Any]
+
+    def look(self) -> None:
+        cluster = self.cluster
+        if cluster.status.name != "running":
+            return
+        self.known = {name: one for name, one in self.known.items() if name in cluster.worker_spec}
+        self.known |= cluster.workers
+        # One that is still closing, or registered, would keep its name from another.
+        names = {one["name"] for one in cluster.scheduler_info["workers"].values()}
+        ended = [
+            name
+            for name, nanny in self.known.items()
+            if nanny.status.name in {"closed", "failed"} and name not in names
+        ]
+        for name in ended:
+            if cluster.workers.get(name) is self.known.pop(name):
+                del cluster.workers[name]
+        if ended:
+            logger.info("starting %d processes in the place of others that ended", len(ended))
+            # Of the size that it has: what is missing is started.
+            cluster.scale(len(cluster.worker_spec))
 
 
 def _resize(cluster: Any, settings: Cluster, *, running: bool) -> None:  # noqa: ANN401

@@ -20,6 +20,7 @@ from lstzoom.sources.catalog import open_catalog
 from lstzoom.sources.job import Job
 from lstzoom.sources.loading import Readers
 from lstzoom.sources.reading import RemoteBand
+from lstzoom.sources.redaction import redacted
 from lstzoom.sources.signing import gdal_path, is_remote, plain
 
 _WITHOUT_EFFECT: Final = ("cluster", "mosaic", "run")
@@ -35,7 +36,7 @@ _SHOWN: Final = 12
 
 
 def settings_of(job: Job) -> dict[str, Any]:
-    """Return the settings that results depend on, the catalogue's included."""
+    """Return the settings that results depend on, the catalogue's included and passwords of addresses not."""
     fields: dict[str, Any] = job.model_dump(mode="json")
     for name in _WITHOUT_EFFECT:
         fields.pop(name, None)
@@ -43,7 +44,7 @@ def settings_of(job: Job) -> dict[str, Any]:
     # Tiles are the blocks of a job.
     fields["method"].pop("chunk")
     fields["catalog"]["content"] = _digest(open_catalog(job.catalog.name).model_dump(mode="json"))
-    return fields
+    return {name: redacted(part) for name, part in fields.items()}
 
 
 @lru_cache(maxsize=1)

@@ -42,7 +42,7 @@ def overview(
         number of workers, ``rates`` (``"measured here"`` or ``"of the benchmark"``), ``tiles_done``, and
         ``mosaics``; tasks and time are with them.
     """
-    store = store_at(into or plan.job.outputs.folder)
+    store = store_at(plan.job.outputs.folder if into is None else into)
     complete, done = {}, 0
     if read_frozen(store) is not None:
         ledger = Ledger(store)

@@ -78,7 +78,7 @@ def run_job(
     what failed meanwhile.
     """
     options = options or Options()
-    store = store_at(options.into or job.outputs.folder)
+    store = store_at(job.outputs.folder if options.into is None else options.into)
     try:
         plan = make_plan(job)
     except NothingFoundError as error:

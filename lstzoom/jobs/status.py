@@ -36,7 +36,7 @@ def status_of(job: Job, into: str | None = None) -> dict[str, Any]:
     JobError
         If the store holds no run of a job.
     """
-    store = store_at(into or job.outputs.folder)
+    store = store_at(job.outputs.folder if into is None else into)
     frozen = read_frozen(store)
     if frozen is None:
         raise JobError(f"{store.url!r} holds no run of a job; start one with `lstzoom run`")

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lstzoom import cli
 from lstzoom.errors import StoreBusyError, StoreError
 from lstzoom.jobs import items, records
 from lstzoom.jobs.frozen import read_frozen
@@ -62,6 +64,20 @@ def test_a_record_leads_to_no_other_folder(tmp_path: Path) -> None:
         store_at(str(tmp_path)).write("scenes/a.json", as_json(record | {field: value}))
         with pytest.raises(StoreError, match=field):
             Ledger(store_at(str(tmp_path))).complete()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--into", ""], "is no place for results"), (["--on-finish", "."], "name a file"),
+     (["--performance-report", "."], "name a file")],
+)  # fmt: skip
+def test_places_that_are_none_are_told_before_work_starts(
+    tmp_path: Path, words: list[str], told: str
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(fuzz.seed("job"))
+    done = CliRunner().invoke(cli.app, ["run", str(path), *words])
+    assert (done.exit_code, told in done.stderr) == (cli.BAD_INPUT, True), done.stderr
 
 
 @pytest.mark.parametrize(("kind", "key"), [("entry", "ledger/a/r000c000.json"), ("record", "scenes/a.json")])
