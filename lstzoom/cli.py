@@ -733,8 +733,9 @@ def validate(
     lst_nodata: LstNodata = None,
     nodata: Nodata = None,
     as_json: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON; - for stdout.")
-    ] = None,
+        bool,
+        typer.Option("--json", help="Print the figures as JSON; a FILE.json that follows gets them instead."),
+    ] = False,
     png: Annotated[
         Path | None, typer.Option(help="Draw the maps, and their errors beside with _errors in the name.")
     ] = None,
@@ -748,6 +749,7 @@ def validate(
     degraded, sharpened back and compared with itself. Without, this is done to LST, one scale up.
     """
     names = _list(bands)
+    (lst, *vnir), target = _without_target([lst, *(vnir or [])], as_json=as_json)
     if degrade and truth is None:
         raise typer.BadParameter("it needs --truth", param_hint="--degrade")
     with _session(quiet=quiet, verbose=verbose, debug=debug):
@@ -771,16 +773,28 @@ def validate(
                 conservation_box=conservation_box,
             ),
         )
-        if as_json is not None:
+        if target is not None:
             # So that nobody takes these figures for those of another scene.
-            _write_json(report.to_dict() | {"lst_sha256": digest}, as_json)
+            _write_json(report.to_dict() | {"lst_sha256": digest}, target)
         if png is not None:
             from lstzoom.demo import draw
 
             errors = png.with_name(f"{png.stem}_errors{png.suffix}")
             draw(report, png, errors, pixel=abs((coarse if fine is None else fine).odc.geobox.affine.a))
-        if not quiet and as_json != "-":
+        if not quiet and target != "-":
             _show_scores(report)
+
+
+def _without_target(given: list[str], *, as_json: bool) -> tuple[list[str], str | None]:
+    """Tell a file of `--json` from the inputs: an option that prints JSON everywhere takes no value."""
+    targets = [one for one in given if one == "-" or one.lower().endswith(".json")] if as_json else []
+    inputs = [one for one in given if one not in targets]
+    if len(targets) > 1 or not inputs:
+        raise typer.BadParameter(
+            f"LST, VNIR and at most one file for the figures are needed, and {' '.join(given)} were given",
+            param_hint="--json",
+        )
+    return inputs, next(iter(targets), "-") if as_json else None
 
 
 def _show_scores(report: ValidationReport) -> None:

@@ -395,6 +395,23 @@ def test_validate_degrades(files: dict[str, str], more: list[str], mode: str) ->
     assert json.loads(done.stdout)["mode"] == mode
 
 
+def test_validate_prints_json_as_other_commands_do_and_takes_no_input_for_its_file(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    """The option may stand before the inputs, and none of them is written over."""
+    given, before = [files["lst"], files["red"]], Path(files["lst"]).read_bytes()
+    done = run("validate", "--json", *given)
+    assert done.exit_code == 0, done.stderr
+    scores = json.loads(done.stdout)
+    assert Path(files["lst"]).read_bytes() == before
+    done = run("validate", "--json", tmp_path / "scores.json", *given, "--quiet")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert json.loads((tmp_path / "scores.json").read_text()) == scores
+    twice = run("validate", *given, "--json", tmp_path / "a.json", tmp_path / "b.json")
+    assert twice.exit_code == cli.USAGE
+    assert run("validate", "--json", tmp_path / "a.json").exit_code == cli.USAGE
+
+
 def test_validate_refuses_to_degrade_nothing(files: dict[str, str]) -> None:
     done = run("validate", files["lst"], files["red"], "--degrade")
     assert done.exit_code == cli.USAGE

@@ -177,7 +177,7 @@ def test_bands_of_larger_pixels_are_named(files: dict[str, str], tmp_path: Path)
 
 
 def test_validate_takes_the_same_settings(files: dict[str, str]) -> None:
-    options = ("--truth", files["truth"], "--degrade", "--json", "-")
+    options = ("--truth", files["truth"], "--degrade", "--json")
     scores = [
         json.loads(run("validate", files, *options, *more).stdout)["methods"]["lstzoom"]
         for more in ((), ("--conservation-box", "3"), ("--native-resolution", "100"))

@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import math
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import uuid4
 
 import numpy as np
 
@@ -25,12 +28,21 @@ from lstzoom.errors import InputError, import_extra
 if TYPE_CHECKING:
     import zarr
     from zarr.abc.store import Store
+    from zarr.storage import FsspecStore
+
+logger = logging.getLogger(__name__)
 
 Url: TypeAlias = "str | Path | Store"
 """Folder, address that fsspec knows such as ``s3://bucket/cube.zarr``, or an open store of zarr."""
 Options: TypeAlias = Mapping[str, Any] | None
 """Options of the file system, as fsspec takes them: credentials, ``endpoint_url``."""
 _ALONE = threading.Lock()
+_SILENT: Final = 60.0
+"""Seconds after which a lock in a bucket is taken from whoever left it: many times what its work takes."""
+_LOOK: Final = 0.25
+_THERE: Final = ("PreconditionFailed", "At least one of the pre-conditions", "ConditionalRequestConflict")
+_SETTLE: Final = 2.0
+"""Seconds after which a bucket shows to everyone who wrote last."""
 
 
 def open_store(url: Url, options: Options = None, *, read_only: bool = False) -> Store:
@@ -78,21 +90,108 @@ def open_store(url: Url, options: Options = None, *, read_only: bool = False) ->
 
 @contextlib.contextmanager
 def alone(store: Store) -> Iterator[None]:
-    """Wait until no other process of this machine makes a cube in a folder or adds dates to it.
+    """Wait until nobody else makes this cube or adds dates to it.
 
-    What is kept apart is lost with the process that held it. Other stores, and folders on disks that know no
-    locks, are kept apart within this process only.
+    On a disk the kernel keeps processes of one machine apart, and lets go of what died. In a bucket an object
+    beside the cube, ``cube.zarr.lock``, keeps all apart that write there. Folders on disks that know no
+    locks, and other stores, are kept apart within this process only.
+
+    Raises
+    ------
+    InputError
+        If another process took a lock in a bucket that this one held for more than a minute.
     """
-    from zarr.storage import LocalStore  # noqa: PLC0415
+    from zarr.storage import FsspecStore, LocalStore  # noqa: PLC0415
 
     with _ALONE, contextlib.ExitStack() as held:
-        if isinstance(store, LocalStore) and not store.read_only:
+        if store.read_only:
+            pass
+        elif isinstance(store, LocalStore):
             store.root.mkdir(parents=True, exist_ok=True)
             handle = os.open(store.root, os.O_RDONLY)
             held.callback(os.close, handle)
             with contextlib.suppress(OSError):
                 fcntl.flock(handle, fcntl.LOCK_EX)
+        elif isinstance(store, FsspecStore) and "/" in store.path.strip("/"):
+            held.enter_context(_locked(store))
         yield
+
+
+@contextlib.contextmanager
+def _locked(store: FsspecStore) -> Iterator[None]:
+    """Hold the object that keeps writers of a bucket apart; of several that make it, one succeeds."""
+    me = uuid4().hex.encode()
+    lock = _Lock(store)
+    lock.take(me)
+    try:
+        yield
+        if lock.holder() != me:
+            raise InputError(
+                f"adding to {shown(store)} took more than {_SILENT:.0f} s, and another process took over; do "
+                "the same again: it finishes what is missing"
+            )
+    finally:
+        if lock.holder() == me:
+            lock.remove()
+
+
+class _Lock:
+    """An object beside a cube: inside, zarr would take it for a part of it that it does not know."""
+
+    def __init__(self, store: FsspecStore) -> None:
+        self._fs, self._path = store.fs, f"{store.path.rstrip('/')}.lock"
+
+    def take(self, me: bytes) -> None:
+        """Wait for whoever holds it. Clocks of machines differ: silence is what this process saw itself."""
+        seen, since = None, time.monotonic()
+        while not self._make(me):
+            held = self.holder()
+            if held != seen:
+                seen, since = held, time.monotonic()
+            elif held is not None and time.monotonic() - since > _SILENT:
+                logger.warning("removing %s, left by a process that is gone", self._path)
+                self.remove()
+                if self._make(me):
+                    # Two that removed it at once have both made it: the last one has it.
+                    time.sleep(_SETTLE)
+                    if self.holder() == me:
+                        return
+            time.sleep(_LOOK)
+
+    def holder(self) -> bytes | None:
+        """Return what tells who holds it."""
+        from zarr.core.sync import sync  # noqa: PLC0415
+
+        try:
+            return bytes(sync(self._fs._cat_file(self._path)))  # noqa: SLF001  (how fsspec names what is not blocking)
+        except FileNotFoundError:
+            return None
+
+    def remove(self) -> None:
+        """Let the next one in."""
+        from zarr.core.sync import sync  # noqa: PLC0415
+
+        with contextlib.suppress(FileNotFoundError):
+            sync(self._fs._rm_file(self._path))  # noqa: SLF001
+
+    def _make(self, me: bytes) -> bool:
+        from zarr.core.sync import sync  # noqa: PLC0415
+
+        try:
+            sync(self._fs._pipe_file(self._path, me, mode="create"))  # noqa: SLF001
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if is_refused(error):
+                return False
+            raise
+        return True
+
+
+def is_refused(error: OSError) -> bool:
+    """Tell whether a bucket said that the object is there; s3fs gives it as an OSError of some kind."""
+    text = f"{error} {error.__cause__}"
+    return any(said in text for said in _THERE)
 
 
 def open_group(url: Url, options: Options = None, *, read_only: bool = False) -> zarr.Group:

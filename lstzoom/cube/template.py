@@ -85,8 +85,8 @@ def create(
 
     Notes
     -----
-    Processes of one machine that make a cube in a folder, or append to it, wait for each other; elsewhere one
-    does so at a time. Writing of values goes on beside.
+    Processes of one machine that make a cube in a folder, or append to it, wait for each other, and so do all
+    that do so in a bucket; elsewhere one does so at a time. Writing of values goes on beside.
     """
     moments = None if times is None else sorted({_microseconds(time) for time in times})
     store = open_store(url, storage_options)
@@ -238,7 +238,8 @@ def append_times(url: Url, times: Sequence[Time], storage_options: Options = Non
 
     Notes
     -----
-    Processes of one machine that append to a cube in a folder wait for each other; elsewhere one does so at a
+    Processes of one machine that append to a cube in a folder wait for each other, and so do all that append
+    to one in a bucket (an object ``cube.zarr.lock`` beside it keeps them apart); elsewhere one does so at a
     time.
 
     Called again with the same dates it changes nothing, and finishes what a process that died had begun.

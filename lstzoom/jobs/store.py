@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 from uuid import uuid4
 
+from lstzoom.cube.store import is_refused
 from lstzoom.errors import ConfigError, LstzoomError, MissingExtraError, StoreError, StoreFullError
 from lstzoom.sources.redaction import redact
 
@@ -228,7 +229,7 @@ class Store:
             except FileExistsError:
                 return False
             except OSError as error:
-                if _is_refused(error):
+                if is_refused(error):
                     return False
                 raise
         return True
@@ -298,12 +299,6 @@ def settle(file: Path) -> None:
     """Have a file on the disk before something says that it is there, lest a crash empties it."""
     with contextlib.suppress(FileNotFoundError), file.open("rb") as there:
         os.fsync(there.fileno())
-
-
-def _is_refused(error: OSError) -> bool:
-    """Tell whether a bucket said that the object is there; s3fs gives it as an OSError of some kind."""
-    text = f"{error} {error.__cause__}"
-    return "PreconditionFailed" in text or "At least one of the pre-conditions" in text
 
 
 def _remote(url: str) -> tuple[Any, str]:

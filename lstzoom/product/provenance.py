@@ -255,6 +255,8 @@ def _tell_quality(account: _Account, outputs: Outputs, found: Survey, extras: Ex
     account.tell("conservation", found.conservation.summary(), "no coarse pixel has all of its fine pixels")
     account.tell("residual_before_correction", _residual(outputs.tags))
     account.tell("accuracy_one_scale_up", extras.accuracy, "the run was not validated")
+    if extras.accuracy is not None and extras.accuracy.get("lst_sha256") is None:
+        account.unknown["accuracy_one_scale_up"] = "of which temperature: the figures do not say"
     account.tell("qa_percentages", found.shares(), "flags were not written (--qa)")
     account.tell("temperature", found.kelvin.summary("K"))
     account.tell(

@@ -127,6 +127,7 @@ def publish(
         location, storage_options
     )  # fmt: skip
     pair = _require_same_scene(source, container, outputs)
+    _require_same_figures(source, container, extras or Extras())
     # Told of the input, not of the draft.
     footprint_of(source)
     name = _name(source, outputs, what)
@@ -171,6 +172,15 @@ def _require_same_scene(source: Bundle, container: Container, outputs: Outputs) 
             f"{source.location!r}; name the bundle that was sharpened"
         )
     return GridPair(coarse, ratio)
+
+
+def _require_same_figures(source: Bundle, container: Container, extras: Extras) -> None:
+    told = (extras.accuracy or {}).get("lst_sha256")
+    if told is not None and told != sha256_of(container, source.files["lst"]):
+        raise InputError(
+            f"the accuracy is of another temperature (SHA-256 {str(told)[:12]}...) than that of "
+            f"{source.location!r}; make it with: lstzoom validate {source.location} --json accuracy.json"
+        )
 
 
 def _name(source: Bundle, outputs: Outputs, plan: ProductPlan) -> BundleName:

@@ -34,7 +34,10 @@ _HEADER_LINES: Final = re.compile(
 )
 _BEARER: Final = re.compile(r"(?i)(\bbearer\s+)[^\s'\",}]{4,}")
 # A password may hold what an address may not; a number and a slash are a port and a path.
-_IN_ADDRESS: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)(?:[^/\s'\"]*|[^/\s:@'\"]+:(?!\d+/)[^\s@'\"]*)@")
+# Lengths are bounded, or a text that repeats itself would take its square in time.
+_IN_ADDRESS: Final = re.compile(
+    r"(?i)([a-z][a-z0-9+.-]{0,40}://)(?:[^/\s'\"]{0,4000}|[^/\s:@'\"]{1,4000}:(?!\d{1,9}/)[^\s@'\"]{0,4000})@"
+)
 
 
 def redact(text: str) -> str:

@@ -10,6 +10,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -375,3 +376,11 @@ def test_what_is_logged_of_a_run_stays_json(tmp_path: Path) -> None:
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert redact(text) == text
+
+
+def test_a_text_that_repeats_itself_is_looked_through_in_time() -> None:
+    started = time.process_time()
+    for part in ("http://a:b", "'a': 'b', ", "cookie: ", '\\"', '"token": "'):
+        redact(part * 5000)
+    # Some 9 s where lengths have no bound.
+    assert time.process_time() - started < 5

@@ -99,7 +99,7 @@ def test_what_a_bundle_tells_itself_is_not_taken_twice(bundle: Path, tmp_path: P
 
 
 def test_a_bundle_is_validated_without_its_clouds(bundle: Path, scene: Scene, tmp_path: Path) -> None:
-    done = run("validate", bundle, "--json", "-")
+    done = run("validate", bundle, "--json")
     assert done.exit_code == cli.OK, done.stderr
     told = json.loads(done.stdout)
     valid = open_bundle(bundle).load().valid

@@ -30,9 +30,10 @@ from lstzoom.config import SharpenConfig
 from lstzoom.errors import GridMismatchError, InputError, UnitsError
 from lstzoom.product import MaskRules, ProductPlan, ingest, open_bundle, open_outputs, publish
 from lstzoom.product import metadata as md
+from lstzoom.product.containers import open_container
 from lstzoom.product.fields import centre, footprint
 from lstzoom.product.naming import LongName, ShortName, geohash_bounds, kind_of
-from lstzoom.product.provenance import read_extras
+from lstzoom.product.provenance import Extras, read_extras
 from lstzoom.product.simulated import BundlePlan, write_bundle
 from lstzoom.simulate import Scene, simulate_scene
 
@@ -676,6 +677,7 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
     assert block["model_file"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert block["model_file"]["content_hash"] == block["model_content_hash"]
     assert block["accuracy_one_scale_up"]["methods"]["lstzoom"] == {"rmse": 1.5, "ssim": None}
+    assert "do not say" in block["unknown"]["accuracy_one_scale_up"]
     again = CliRunner().invoke(cli.app, [str(one) for one in arguments])
     assert again.exit_code == cli.BAD_INPUT
     assert "--overwrite" in again.stderr
@@ -691,6 +693,25 @@ def test_the_command_line_writes_it(bundle: Path, run: Path, tmp_path: Path) -> 
         refused = CliRunner().invoke(cli.app, [*map(str, arguments), "--overwrite"])
         assert refused.exit_code == cli.BAD_INPUT
         assert what in refused.stderr
+
+
+def test_figures_of_another_scene_are_refused_and_those_of_this_one_told(
+    bundle: Path, run: Path, tmp_path: Path
+) -> None:
+    """Also where the files of the result do not say what they were made of."""
+    outputs = replace(open_outputs(run / "lst.tif"), tags={})
+    figures = {"mode": "one-scale-up", "ratio": 3, "methods": {}}
+    other = Extras(accuracy=figures | {"lst_sha256": "0" * 64})
+    with pytest.raises(InputError, match="accuracy is of another temperature"):
+        publish(bundle, outputs, tmp_path / "out", extras=other)
+    assert not (tmp_path / "out").exists()
+    digest = hashlib.sha256(open_container(bundle).read(open_bundle(bundle).files["lst"])).hexdigest()
+    folder = publish(
+        bundle, outputs, tmp_path / "out", extras=Extras(accuracy=figures | {"lst_sha256": digest})
+    )
+    block = properties(folder)["sharpening"]
+    assert block["accuracy_one_scale_up"]["lst_sha256"] == digest
+    assert "accuracy_one_scale_up" not in block["unknown"]
 
 
 @pytest.mark.parametrize(
