@@ -449,7 +449,7 @@ def told_grid(asset: Mapping[str, Any], item: Mapping[str, Any]) -> GeoBox | Non
     if not all(map(math.isfinite, affine)) or affine.a <= 0 or affine.e == 0:
         raise GridMismatchError(
             f"{list(affine)[:6]} is no transform of a grid: six finite numbers are needed, and pixels that "
-            "run from west to east"
+            "run from west to east; first the width of a pixel, third the left edge (GDAL's order is another)"
         )
     if affine.e > 0:
         affine = Affine(affine.a, affine.b, affine.c, affine.d, -affine.e, affine.f + affine.e * rows)
