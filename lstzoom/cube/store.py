@@ -181,6 +181,9 @@ class _Lock:
             sync(self._fs._pipe_file(self._path, me, mode="create"))  # noqa: SLF001
         except FileExistsError:
             return False
+        except (NotImplementedError, TypeError, ValueError):
+            # Without conditional writes the last one has it, and the others are told when they look again.
+            sync(self._fs._pipe_file(self._path, me))  # noqa: SLF001
         except OSError as error:
             if is_refused(error):
                 return False

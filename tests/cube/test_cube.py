@@ -337,11 +337,30 @@ def test_processes_that_append_at_once_lose_no_date(tmp_path: Path) -> None:
 
 
 def test_threads_that_append_at_once_lose_no_date(tmp_path: Path) -> None:
-    for url in (tmp_path / "a.zarr", "memory://threads-append.zarr"):
+    for url in (tmp_path / "a.zarr", "memory://threads-append.zarr", "memory://in/threads-append.zarr"):
         cube.create(url, SPEC, [])
         with ThreadPoolExecutor(4) as pool:
             places = list(pool.map(lambda day, url=url: cube.append_times(url, [day_of(day)]), range(12)))
         assert sorted(place for (place,) in places) == list(range(12))
+
+
+def test_a_store_without_conditional_writes_works_for_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    written = MemoryFileSystem.pipe_file
+
+    def plain(
+        self: MemoryFileSystem, path: str, value: bytes, mode: str = "overwrite", **more: object
+    ) -> None:
+        if mode == "create":
+            raise NotImplementedError(mode)
+        written(self, path, value, mode, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", plain)
+    url = "memory://plain/a.zarr"
+    assert cube.create(url, SPEC, TIMES) == [1, 0]
+    assert cube.append_times(url, ["2027-01-01T10:00Z"]) == [2]
+    assert not MemoryFileSystem().exists("/plain/a.zarr.lock")
 
 
 def test_dates_of_another_process_in_a_bucket_are_told(
