@@ -36,7 +36,7 @@ from lstzoom import (
     cli_serve,
 )
 from lstzoom.cli_help import AsJson, Debug, Quiet, Verbose, epilog
-from lstzoom.errors import ConfigError, InputError, LstzoomError
+from lstzoom.errors import ConfigError, ExitCode, InputError, LstzoomError
 from lstzoom.interrupts import check, heard_as_interrupt
 from lstzoom.wording import counted
 
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from lstzoom.train import SceneModel
     from lstzoom.validate import ValidationReport
 
-OK, UNEXPECTED, USAGE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3, 130
+OK, UNEXPECTED, USAGE = ExitCode.OK, ExitCode.UNEXPECTED, ExitCode.USAGE
+BAD_INPUT, INTERRUPTED = ExitCode.BAD_INPUT, ExitCode.INTERRUPTED
 _GARBAGE_AFTER = 100_000
 # Requests that are refused or go silent are repeated; sources of STAC have settings of their own.
 _GDAL_HTTP = {

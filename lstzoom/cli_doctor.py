@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lstzoom.cli_help import AsJson, Debug, Quiet, Session, Verbose, epilog
+from lstzoom.errors import ExitCode
 
 
 def register(app: typer.Typer, session: Session) -> None:
@@ -51,4 +52,4 @@ def register(app: typer.Typer, session: Session) -> None:
                 remedy = f"; {one.remedy}" if one.remedy else ""
                 typer.echo(f"{mark} {one.name:<20} {one.told}{remedy}")
             if not summary(checks)["ok"]:
-                raise typer.Exit(3)
+                raise typer.Exit(ExitCode.BAD_INPUT)

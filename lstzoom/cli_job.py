@@ -232,26 +232,28 @@ def _report(url: str) -> str | None:
 @contextmanager
 def _telling(target: Path | None) -> Iterator[None]:
     """Have whoever waits for the file learn of runs that never began, too."""
-    from lstzoom.errors import LstzoomError, StoreBusyError
+    from lstzoom.errors import ExitCode, LstzoomError, StoreBusyError, StoreError
     from lstzoom.sources.redaction import redact
 
-    def tell(state: str, code: int, why: str) -> None:
+    def tell(state: str, code: ExitCode, why: str) -> None:
         _finish(target, {"format": 1, "state": state, "exit_code": code, "why": redact(why)})
 
     try:
         yield
-    except StoreBusyError as error:
-        tell("refused", 5, str(error))
-        typer.echo(f"lstzoom: {error}", err=True)
-        raise typer.Exit(5) from error
+    except (StoreBusyError, StoreError) as error:
+        busy = isinstance(error, StoreBusyError)
+        code = ExitCode.BUSY if busy else ExitCode.STOPPED
+        tell("refused" if busy else "stopped", code, str(error))
+        typer.echo(f"lstzoom: {redact(str(error))}", err=True)
+        raise typer.Exit(code) from error
     except LstzoomError as error:
-        tell("refused", 3, str(error))
+        tell("refused", ExitCode.BAD_INPUT, str(error))
         raise
     except KeyboardInterrupt:
-        tell("interrupted", 130, "interrupted before the run began")
+        tell("interrupted", ExitCode.INTERRUPTED, "interrupted before the run began")
         raise
     except Exception as error:
-        tell("unexpected error", 1, f"{type(error).__name__}: {error}")
+        tell("unexpected error", ExitCode.UNEXPECTED, f"{type(error).__name__}: {error}")
         raise
 
 

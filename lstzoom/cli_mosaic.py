@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lstzoom.cli_help import JOB_EXIT_CODES, Debug, Quiet, Session, Verbose, epilog
-from lstzoom.errors import ClusterError, ConfigError, JobError, LstzoomError, StoreBusyError, StoreError
+from lstzoom.errors import (
+    ClusterError,
+    ConfigError,
+    ExitCode,
+    JobError,
+    LstzoomError,
+    StoreBusyError,
+    StoreError,
+)
 from lstzoom.wording import counted
 
 if TYPE_CHECKING:
@@ -23,7 +31,10 @@ if TYPE_CHECKING:
     from lstzoom.sources.job import Job
 
 
-_CODES: dict[type[LstzoomError], int] = {StoreBusyError: 5, JobError: 4, ClusterError: 6, StoreError: 6}
+_CODES: dict[type[LstzoomError], ExitCode] = {
+    StoreBusyError: ExitCode.BUSY, JobError: ExitCode.FAILED, ClusterError: ExitCode.STOPPED,
+    StoreError: ExitCode.STOPPED,
+}  # fmt: skip
 """Exit codes, the narrower errors first; those of `lstzoom run`."""
 
 
@@ -144,7 +155,9 @@ def _told() -> Iterator[None]:
         yield
     except (JobError, ClusterError, StoreError) as error:
         code = next(code for kind, code in _CODES.items() if isinstance(error, kind))
-        typer.echo(f"lstzoom: {error}", err=True)
+        from lstzoom.sources.redaction import redact
+
+        typer.echo(f"lstzoom: {redact(str(error))}", err=True)
         raise typer.Exit(code) from error
 
 

@@ -711,7 +711,36 @@ def _started(
                 f"the {settings.kind} cluster could not be started: {_told(error)}; "
                 f"{_WHERE_TO_LOOK[settings.kind]}"
             ) from error
+        if settings.kind == "local":
+            stack.enter_context(_replaced(cluster))
         yield client
+
+
+@contextmanager
+def _replaced(cluster: Any) -> Iterator[None]:  # noqa: ANN401
+    """Have processes replaced that dask gives up: gone for 15 s, or impossible to start again."""
+    from distributed.core import Status  # noqa: PLC0415  (slow to import)
+    from tornado.ioloop import PeriodicCallback  # noqa: PLC0415  (as above)
+
+    def look() -> None:
+        if cluster.status is not Status.running:
+            return
+        for name, nanny in list(cluster.workers.items()):
+            if nanny.status in {Status.closed, Status.failed}:
+                del cluster.workers[name]
+        # Of the size that it has: what is missing is started.
+        cluster.scale(len(cluster.worker_spec))
+
+    looks = PeriodicCallback(look, 1000 * _REPLACE)
+    cluster.loop.add_callback(looks.start)
+    try:
+        yield
+    finally:
+        cluster.loop.add_callback(looks.stop)
+
+
+_REPLACE: Final = 2
+"""Seconds between looks at whether processes of this machine are missing."""
 
 
 def _resize(cluster: Any, settings: Cluster, *, running: bool) -> None:  # noqa: ANN401

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,6 +16,27 @@ if TYPE_CHECKING:
 
 # An extra that installs nothing on an older Python: pip alone would not help the user there.
 _MINIMUM_PYTHON: Final[dict[str, tuple[int, int]]] = {"icechunk": (3, 12)}
+
+
+class ExitCode(IntEnum):
+    """How a command ends."""
+
+    OK = 0
+    """Done, or nothing to do."""
+    UNEXPECTED = 1
+    """An error that is none of ours."""
+    USAGE = 2
+    """The command line cannot be read."""
+    BAD_INPUT = 3
+    """Input or settings cannot be used; the message tells the remedy."""
+    FAILED = 4
+    """Something failed for good, and the rest is there."""
+    BUSY = 5
+    """Another run holds the store."""
+    STOPPED = 6
+    """Cluster or store were lost."""
+    INTERRUPTED = 130
+    """By Ctrl-C or SIGTERM."""
 
 
 class LstzoomError(Exception):

@@ -56,6 +56,51 @@ def turns(points: NDArray[np.float64]) -> int:
     return round(float(points[-1, 0] - points[0, 0]) / 360)
 
 
+def filled(outer: Sequence[Sequence[float]] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Let a closed ring go the shorter way between its points, and one around a pole up to the pole.
+
+    Parameters
+    ----------
+    outer
+        Longitudes and latitudes, shape (point, 2).
+
+    Returns
+    -------
+    ndarray of float64, shape (point, 2)
+        Closed; its longitudes may go on beyond 180 degrees.
+    """
+    ring = unwrapped(outer)
+    if not turns(ring):
+        return ring
+    pole = 90.0 if ring[:, 1].mean() > 0 else -90.0
+    return np.concatenate([ring, [[ring[-1, 0], pole], [ring[0, 0], pole]], ring[:1]])
+
+
+def beside(rings: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Move rings by whole turns so that they lie together, as a map of them all wants it.
+
+    Parameters
+    ----------
+    rings
+        From `filled`.
+
+    Examples
+    --------
+    >>> [float(ring[0, 0]) for ring in beside([np.array([[178.0, 0.0]]), np.array([[-179.0, 0.0]])])]
+    [178.0, 181.0]
+    """
+    if not rings:
+        return []
+    middles = np.array([(ring[:, 0].min() + ring[:, 0].max()) / 2 for ring in rings])
+    around = np.sort(middles % 360)
+    widest = int(np.argmax(np.diff(around, append=around[0] + 360)))
+    first = around[(widest + 1) % len(around)]
+    # Of one that lies where the first does, rounding must not make a turn.
+    moved = first + (middles - first + 1e-6) % 360 - 1e-6
+    turned = np.round((moved - middles) / 360) - np.round(moved.mean() / 360)
+    return [np.add(ring, (360 * turn, 0)) for ring, turn in zip(rings, turned, strict=True)]
+
+
 def enclosed(
     outer: Sequence[Sequence[float]] | NDArray[np.float64], holes: Sequence[Sequence[Sequence[float]]] = ()
 ) -> BaseGeometry:
@@ -71,10 +116,7 @@ def enclosed(
     shapely geometry
         Its longitudes may go on beyond 180 degrees; `parts_within_180` cuts it.
     """
-    ring = unwrapped(outer)
-    if turns(ring):
-        pole = 90.0 if ring[:, 1].mean() > 0 else -90.0
-        ring = np.concatenate([ring, [[ring[-1, 0], pole], [ring[0, 0], pole]], ring[:1]])
+    ring = filled(outer)
     inner = [unwrapped(hole) for hole in holes]
     for hole in inner:
         hole[:, 0] += 360 * np.ceil((ring[:, 0].min() - hole[:, 0].min()) / 360)

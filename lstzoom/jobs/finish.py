@@ -10,7 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import lstzoom
-from lstzoom.errors import JobError
+from lstzoom.errors import ExitCode, JobError
 from lstzoom.jobs import layout
 from lstzoom.jobs.items import Described, File, make_collection, make_item
 from lstzoom.jobs.ledger import MODEL, sum_up
@@ -18,11 +18,9 @@ from lstzoom.jobs.plan import Scene
 from lstzoom.jobs.state import Run
 from lstzoom.jobs.store import Store, as_json
 
-DONE, FAILED, BUSY, STOPPED, INTERRUPTED = 0, 4, 5, 6, 130
-"""Exit codes beside those of every command: done, or nothing to do; something failed for good, and the rest
-is there; the store is held by another run; cluster or store were lost; interrupted."""
-EXIT_CODES: Final[Mapping[str, int]] = {
-    "done": DONE, "nothing new": DONE, "failed": FAILED, "stopped": STOPPED, "interrupted": INTERRUPTED,
+_EXIT_CODES: Final[Mapping[str, ExitCode]] = {
+    "done": ExitCode.OK, "nothing new": ExitCode.OK, "failed": ExitCode.FAILED,
+    "stopped": ExitCode.STOPPED, "interrupted": ExitCode.INTERRUPTED,
 }  # fmt: skip
 _SHOWN: Final = 100
 
@@ -135,9 +133,10 @@ def nothing_found(store: Store, why: str) -> dict[str, Any]:
     """Say of a run that it had no scene to look at; the store is as it was."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
-        "format": 1, "state": "nothing new", "exit_code": DONE, "why": why, "lstzoom": lstzoom.__version__,
-        "store": store.url, "started": now, "ended": now, "scenes": {"all": 0, "complete": 0},
-        "tiles": {"all": 0, "before": 0, "done": 0, "failed": 0, "left": 0}, "failed": [],
+        "format": 1, "state": "nothing new", "exit_code": ExitCode.OK, "why": why,
+        "lstzoom": lstzoom.__version__, "store": store.url, "started": now, "ended": now,
+        "scenes": {"all": 0, "complete": 0}, "failed": [],
+        "tiles": {"all": 0, "before": 0, "done": 0, "failed": 0, "left": 0},
     }  # fmt: skip
 
 
@@ -148,7 +147,7 @@ def summarise(run: Run, frozen: Mapping[str, Any], state: str, why: str) -> dict
     complete = [scene.key for scene in plan.scenes if scene.key in run.complete]
     failures = [] if state == "stopped" else run.ledger.failures()
     return {
-        "format": 1, "run": run.id, "state": state, "exit_code": EXIT_CODES[state], "why": why,
+        "format": 1, "run": run.id, "state": state, "exit_code": _EXIT_CODES[state], "why": why,
         "lstzoom": lstzoom.__version__, "job": frozen["hash"], "store": run.store.url,
         "started": run.begun.isoformat(timespec="seconds"), "ended": ended.isoformat(timespec="seconds"),
         "seconds": {"all": round(seconds, 3)} | {name: round(s, 3) for name, s in run.seconds.items()},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +10,7 @@ from lstzoom.errors import JobChangedError, JobError, StoreError
 from lstzoom.jobs import identity, layout
 from lstzoom.jobs.ledger import MODEL, Ledger
 from lstzoom.jobs.plan import Plan
-from lstzoom.jobs.records import Frozen, parsed
+from lstzoom.jobs.records import FORMAT, Frozen, read_parsed
 from lstzoom.jobs.state import Options
 from lstzoom.jobs.store import Store
 from lstzoom.jobs.superseded import remove_superseded
@@ -80,7 +79,7 @@ def _with_scene_cogs(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, A
 def described(plan: Plan) -> dict[str, Any]:
     """Describe a plan by settings, inputs and code."""
     return {
-        "format": 1,
+        "format": FORMAT,
         "settings": identity.settings_of(plan.job),
         "inputs": {s.key: {"lst": s.item, "vnir": list(s.vnir), "hash": s.inputs} for s in plan.scenes},
         "code": identity.code(),
@@ -89,16 +88,7 @@ def described(plan: Plan) -> dict[str, Any]:
 
 def read_frozen(store: Store) -> dict[str, Any] | None:
     """Read the job that a store is of; None if it is of none."""
-    data = store.read(layout.JOB)
-    if data is None:
-        return None
-    try:
-        found = json.loads(data)
-        if found["format"] != 1:
-            raise JobError(f"{store.address(layout.JOB)!r} is of another version of lstzoom; use --into")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StoreError(f"{store.address(layout.JOB)!r} is damaged ({error}); use --into") from error
-    return parsed(data, layout.JOB, Frozen, "write into another store with --into")
+    return read_parsed(store, layout.JOB, Frozen, "write into another store with --into")
 
 
 def _changed(store: Store, old: Mapping[str, Any], new: Mapping[str, Any], lines: list[str]) -> str:

@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 from lstzoom.errors import LstzoomError
 from lstzoom.jobs import layout
 from lstzoom.jobs.store import Store, told
-from lstzoom.sources.redaction import redact
+from lstzoom.sources.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ class RunLog:
 
     def add(self, event: str, **facts: Any) -> None:
         """Add a line. A log that cannot be written ends no run."""
-        line = redact(json.dumps({"at": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False))
+        told_of = {"at": round(time.time(), 3), "event": event, **redacted(facts)}
+        line = json.dumps(told_of, ensure_ascii=False)
         try:
             if self.store.is_local:
                 self._append(line)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from lstzoom.errors import JobError
 from lstzoom.jobs.estimate import estimate
 from lstzoom.jobs.frozen import read_frozen
 from lstzoom.jobs.ledger import Ledger
@@ -45,17 +44,13 @@ def overview(
     """
     store = store_at(into or plan.job.outputs.folder)
     complete, done = {}, 0
-    try:
-        if read_frozen(store) is not None:
-            ledger = Ledger(store)
-            complete = ledger.complete()
-            done = sum(
-                complete[scene.key]["tiles"] if scene.key in complete else len(ledger.done(scene.key))
-                for scene in plan.scenes
-            )
-    except JobError:
-        # A store of another version: `lstzoom run` says what to do.
-        complete = {}
+    if read_frozen(store) is not None:
+        ledger = Ledger(store)
+        complete = ledger.complete()
+        done = sum(
+            complete[scene.key]["tiles"] if scene.key in complete else len(ledger.done(scene.key))
+            for scene in plan.scenes
+        )
     found = estimate(plan, list(complete.values()))
     further = sum(one["cpu_s"] for one in mosaics)
     found = replace(

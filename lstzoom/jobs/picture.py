@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from lstzoom.errors import import_extra
+from lstzoom.globe import beside
 from lstzoom.jobs.plan import Plan, Scene
-from lstzoom.product.fields import outline
+from lstzoom.product.fields import drawn
 from lstzoom.sources.area import as_area
 from lstzoom.wording import counted
 
 _MOST_TILES: Final = 20_000
 """Tiles that are drawn; more would be black."""
+_SCENE_POINTS: Final = 21
+"""Along each side."""
 
 
 def draw_plan(plan: Plan, path: str | Path) -> Path:
@@ -39,28 +43,20 @@ def draw_plan(plan: Plan, path: str | Path) -> Path:
     colormap = import_extra("matplotlib", "report").colormaps["viridis"]
     figure = figure_module.Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
+    scenes, tiles, area = _edges(plan)
     days = sorted({f"{scene.when:%Y-%m-%d}" for scene in plan.scenes})
     for number, day in enumerate(days):
-        scenes = [scene for scene in plan.scenes if f"{scene.when:%Y-%m-%d}" == day]
-        edges = [_unwrapped(outline(scene.arrays.grids.fine)) for scene in scenes]
+        edges = [edge for scene, edge in scenes if f"{scene.when:%Y-%m-%d}" == day]
         colour = colormap(number / max(len(days) - 1, 1))
         label = day if len(days) <= 12 else None
         axes.add_collection(
             collections.PolyCollection(edges, facecolor=(*colour[:3], 0.15), edgecolor=colour, label=label)
         )
-    drawn: set[str] = set()
-    if plan.tile_count <= _MOST_TILES:
-        for scene in plan.scenes:
-            if scene.cube not in drawn:
-                drawn.add(scene.cube)
-                lines = collections.PolyCollection(
-                    _tiles(scene), facecolor="none", edgecolor="0.35", linewidth=0.4
-                )
-                axes.add_collection(lines)
-    if plan.catalog.source.kind == "stac":
-        _draw_area(axes, plan)
+    axes.add_collection(collections.PolyCollection(tiles, facecolor="none", edgecolor="0.35", linewidth=0.4))
+    for edge in area:
+        axes.plot(*edge.T, color="tab:red", linewidth=1.2)
     axes.autoscale_view()
-    axes.set_aspect(1 / np.cos(np.deg2rad(np.mean(axes.get_ylim()))))
+    axes.set_aspect(1 / max(float(np.cos(np.deg2rad(np.mean(axes.get_ylim())))), 0.05))
     axes.set(xlabel="longitude", ylabel="latitude")
     axes.set_title(
         ", ".join(
@@ -74,27 +70,31 @@ def draw_plan(plan: Plan, path: str | Path) -> Path:
     return Path(path)
 
 
-def _tiles(scene: Scene) -> list[NDArray[np.float64]]:
+def _edges(
+    plan: Plan,
+) -> tuple[list[tuple[Scene, NDArray[np.float64]]], list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+    """Edges of scenes, of tiles and of the area, beside each other."""
+    scenes = [drawn(scene.arrays.grids.fine, _SCENE_POINTS) for scene in plan.scenes]
+    tiles: list[NDArray[np.float64]] = []
+    if plan.tile_count <= _MOST_TILES:
+        # Scenes of one cube have the same tiles.
+        tiles = [
+            ring for scene in {scene.cube: scene for scene in plan.scenes}.values() for ring in _tiles(scene)
+        ]
+    area = []
+    if plan.catalog.source.kind == "stac":
+        parts = shapely.get_parts(as_area(plan.job.area.value))
+        area = [np.asarray(one.exterior.coords)[:, :2] for one in parts if isinstance(one, shapely.Polygon)]
+    rings = iter(beside([*scenes, *tiles, *area]))
+    return (
+        [(scene, next(rings)) for scene in plan.scenes], [next(rings) for _ in tiles], list(rings)
+    )  # fmt: skip
+
+
+def _tiles(scene: Scene) -> Iterator[NDArray[np.float64]]:
     fine, ratio = scene.arrays.grids.fine, scene.arrays.grids.ratio
-    found = []
     for tile in scene.tiles():
         rows, columns = (
             slice(part.start * ratio, part.stop * ratio) for part in (tile.block.rows, tile.block.columns)
         )
-        found.append(_unwrapped(outline(fine[rows, columns])[::10]))
-    return found
-
-
-def _draw_area(axes: Any, plan: Plan) -> None:  # noqa: ANN401  (matplotlib's axes)
-    area = as_area(plan.job.area.value)
-    for part in shapely.get_parts(area):
-        if isinstance(part, shapely.Polygon):
-            axes.plot(*np.asarray(part.exterior.coords).T[:2], color="tab:red", linewidth=1.2)
-
-
-def _unwrapped(edge: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Let an outline that crosses the antimeridian go on beyond 180 degrees."""
-    longitude = edge[:, 0]
-    if np.ptp(longitude) > 180:
-        return np.stack([np.where(longitude < 0, longitude + 360, longitude), edge[:, 1]], axis=1)
-    return edge
+        yield drawn(fine[rows, columns])

@@ -29,6 +29,9 @@ from lstzoom.kernels.quality import MEANINGS
 
 _REMEDY: Final = "remove it, and run again"
 
+FORMAT: Final = 1
+"""Of the job that a store is of."""
+
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Number = Annotated[float, Field(gt=-1e30, lt=1e30)]
 """Whatever is summed up stays finite."""
@@ -97,6 +100,15 @@ class _Figures(_Part):
     model: str
     flags: Annotated[dict[str, Count], AfterValidator(_require_flags)] | None = None
     kelvin: _Range | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leaves_out(cls, given: Any) -> Any:  # noqa: ANN401  (whatever JSON holds)
+        """Refuse null: readers ask whether a field that may be missing is there, and not what it is."""
+        found = given if isinstance(given, dict) else {}
+        if empty := [name for name in cls.model_fields if name in found and found[name] is None]:
+            raise ValueError(f"null as {', '.join(empty)}")
+        return given
 
     @model_validator(mode="after")
     def _has_values(self) -> Self:
@@ -257,10 +269,18 @@ class _Input(_Part):
 class Frozen(_Part):
     """The job that a store is of; what its settings are is compared, and not relied upon."""
 
+    format: int
     settings: dict[str, Any]
     inputs: dict[Name, _Input]
     code: dict[str, Any]
     hash: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_this_version(cls, given: Any) -> Any:  # noqa: ANN401  (whatever JSON holds)
+        if isinstance(given, dict) and given.get("format", FORMAT) != FORMAT:
+            raise ValueError("it is of another version of lstzoom")
+        return given
 
     @model_validator(mode="after")
     def _has_settings(self) -> Self:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from lstzoom.errors import JobError
+from lstzoom.globe import beside
 from lstzoom.jobs import layout, lease
 from lstzoom.jobs.frozen import read_frozen
 from lstzoom.jobs.ledger import MODEL, Failure, Ledger, sum_up
@@ -27,7 +28,7 @@ from lstzoom.jobs.scene_views import views_of
 from lstzoom.jobs.store import Store
 from lstzoom.kernels.quality import MEANINGS
 from lstzoom.kernels.quality import QA as FLAGS
-from lstzoom.product.fields import outline
+from lstzoom.product.fields import drawn
 from lstzoom.report.maps import crs_name, make_maps
 from lstzoom.report.page import Link, Page, Table, render, require_writable, write_page
 from lstzoom.report.sentences import Finding, flags_finding
@@ -356,23 +357,23 @@ def _tile_map(state: JobState) -> dict[str, Any] | None:
     for number, (cube, place) in enumerate(cubes.items()):
         tiles = list(place.tiles())
         names[cube] = number, [name for name, _ in tiles]
-        groups.append(TileGroup(names[cube][1], [_edge(grid, projected=projected) for _, grid in tiles]))
+        groups.append((names[cube][1], [_edge(grid, projected=projected) for _, grid in tiles]))
     scenes = [_scene_tiles(state, place, *names[place.cube]) for place in state.places.values()]
     if projected:
-        return make_tile_map(groups, scenes, (f"easting, m ({systems.pop()})", "northing, m"))
-    latitude = np.mean([edge[:, 1].mean() for group in groups for edge in group.edges])
+        labels = f"easting, m ({systems.pop()})", "northing, m"
+        return make_tile_map([TileGroup(*group) for group in groups], scenes, labels)
+    edges = beside([edge for _, some in groups for edge in some])
+    latitude, ordered = np.mean([edge[:, 1].mean() for edge in edges]), iter(edges)
     aspect = 1 / max(float(np.cos(np.deg2rad(latitude))), 0.05)
-    return make_tile_map(groups, scenes, ("longitude, degrees", "latitude, degrees"), aspect)
+    placed = [TileGroup(told, [next(ordered) for _ in some]) for told, some in groups]
+    return make_tile_map(placed, scenes, ("longitude, degrees", "latitude, degrees"), aspect)
 
 
 def _edge(grid: GeoBox, *, projected: bool) -> NDArray[np.float64]:
     if projected:
         left, bottom, right, top = grid.boundingbox.bbox
         return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    edge = outline(grid)[::10]
-    # What crosses the antimeridian goes on beyond 180 degrees.
-    crosses = np.ptp(edge[:, 0]) > 180
-    return np.stack([np.where(crosses & (edge[:, 0] < 0), edge[:, 0] + 360, edge[:, 0]), edge[:, 1]], axis=1)
+    return drawn(grid)
 
 
 def _scene_tiles(state: JobState, place: Place, group: int, names: Sequence[str]) -> SceneTiles:

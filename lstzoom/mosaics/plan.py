@@ -128,6 +128,7 @@ class MosaicPlan:
                     "name": one.scene.name,
                     "time": one.scene.time.isoformat(),
                     "href": one.scene.href,
+                    "place": one.scene.place,
                 }
                 for one in self.scenes
             ],
@@ -241,12 +242,14 @@ def _steps(scenes: Sequence[Scene], period: str) -> list[set[int]]:
 def is_grown(given: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Tell whether a plan has the scenes of another or such as took their places, and is the same otherwise.
 
-    One place in a cube holds one scene of a time: another name there is the same overpass, processed again.
+    A place (`Scene.place`) holds one scene of a time: another name there is the same overpass, made again.
     """
     scenes = [p.get("scenes", ()) for p in (before, given)]
-    old, new = ({(one["name"], one["time"], one["href"]) for one in some} for some in scenes)
-    places = {(when, href) for _, when, href in new if href.endswith(".zarr")}
-    gone = {one for one in old - new if one[1:] not in places}
+    old, new = (
+        {(one["time"], one.get("place", ""), one["name"], one["href"]) for one in some} for some in scenes
+    )
+    held = {(when, place) for when, place, *_ in new if place}
+    gone = {one for one in old - new if one[:2] not in held}
     return has_same_settings(given, before) and "times" in before and not gone and old != new
 
 

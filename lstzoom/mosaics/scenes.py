@@ -69,6 +69,9 @@ class Scene:
         Flags (`lstzoom.kernels.quality.QA`); None where they were not written.
     href
         Where it is from, for links.
+    place
+        What holds one scene of a time: another name there is the same overpass, processed again. Empty where
+        nothing tells.
 
     Raises
     ------
@@ -82,6 +85,7 @@ class Scene:
     uncertainty: Layer | None = None
     qa: Layer | None = None
     href: str = field(default="")
+    place: str = field(default="")
 
     def __post_init__(self) -> None:
         """Bring the time to UTC, and hold the layers to one grid."""
@@ -331,7 +335,7 @@ class _Cube:
     def scene(self, name: str, when: datetime, place: int | None) -> Scene:
         lst, sigma, qa = (self._layer(one, place) for one in ("lst", "lst_uncertainty", "qa"))
         assert lst is not None  # noqa: S101  (checked when it was opened)
-        return Scene(name, when, lst, sigma, qa, self.path)
+        return Scene(name, when, lst, sigma, qa, self.path, self.path)
 
     def _layer(self, name: str, place: int | None) -> ZarrLayer | None:
         attrs = self.variables.get(name)
@@ -384,7 +388,9 @@ def _of_tiles(store: Store, key: str, when: datetime, record: Mapping[str, Any])
             f"{store.url!r} holds neither a cube nor COGs of the scene {key!r}; run the job again"
         )
     href = store.address(layout.scene_record(key))
-    return Scene(key, when, lst, layers["lst_uncertainty"], layers["qa"], href)
+    # Where its cube would be.
+    place = store.address(layout.cube(record["cube"]))
+    return Scene(key, when, lst, layers["lst_uncertainty"], layers["qa"], href, place)
 
 
 def _patches(store: Store, key: str, layer: str, grid: GeoBox, record: Mapping[str, Any]) -> Patchwork | None:

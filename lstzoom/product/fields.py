@@ -12,7 +12,7 @@ from odc.geo.crs import CRS
 
 import lstzoom
 from lstzoom.errors import GridMismatchError
-from lstzoom.globe import enclosed, parts_within_180, to_geojson, turns, unwrapped
+from lstzoom.globe import enclosed, filled, parts_within_180, to_geojson, turns, unwrapped
 from lstzoom.grid import describe_grid
 from lstzoom.kernels.quality import MEANINGS, QA
 
@@ -53,8 +53,15 @@ _FLAG_COLOURS: Final[Mapping[QA, str]] = {
 }
 
 
-def outline(grid: GeoBox) -> NDArray[np.float64]:
+def outline(grid: GeoBox, points: int = _EDGE_POINTS) -> NDArray[np.float64]:
     """Longitude and latitude along the edge of a grid, closed; counterclockwise, but around a pole.
+
+    Parameters
+    ----------
+    grid
+        With its CRS.
+    points
+        On each side, at least; beside a pole there are more.
 
     Raises
     ------
@@ -63,17 +70,22 @@ def outline(grid: GeoBox) -> NDArray[np.float64]:
     """
     assert grid.crs is not None  # noqa: S101  (refused when the file was described)
     pole = _pole(grid)
-    edge = np.stack(grid.crs.transformer_to_crs("EPSG:4326")(*_edge(grid, pole)), axis=1)
+    edge = np.stack(grid.crs.transformer_to_crs("EPSG:4326")(*_edge(grid, pole, points)), axis=1)
     if not np.isfinite(edge).all():
         raise GridMismatchError(
             f"{describe_grid(grid)} reaches beyond where {grid.crs} is defined; cut it to where it is"
         )
     edge = np.round(edge if pole is None else _with_poles(edge, centre(grid)[0]), _DIGITS)
-    points = unwrapped(edge)
-    if not turns(points) and not shapely.LinearRing(points).is_ccw:
+    ring = unwrapped(edge)
+    if not turns(ring) and not shapely.LinearRing(ring).is_ccw:
         # Polar projections of the south turn the other way.
         return edge[::-1]
     return edge
+
+
+def drawn(grid: GeoBox, points: int = 3) -> NDArray[np.float64]:
+    """Edge of a grid as maps draw it, of few points on each side; see `lstzoom.globe.filled`."""
+    return filled(outline(grid, points))
 
 
 def centre(grid: GeoBox) -> tuple[float, float]:
@@ -88,15 +100,17 @@ def _middle(grid: GeoBox) -> tuple[float, float]:
     return (left + right) / 2, (bottom + top) / 2
 
 
-def _edge(grid: GeoBox, pole: tuple[float, float] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _edge(
+    grid: GeoBox, pole: tuple[float, float] | None, points: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points along the edge in the grid's own coordinates, counterclockwise and closed.
 
     Edges of a UTM scene are curves in longitude and latitude: four corners would cut it.
     """
     left, bottom, right, top = grid.boundingbox.bbox
     x, y = pole or (np.nan, np.nan)
-    south, north = (_stations(left, right, x, y - side) for side in (bottom, top))
-    west, east = (_stations(bottom, top, y, x - side) for side in (left, right))
+    south, north = (_stations(left, right, x, y - side, points) for side in (bottom, top))
+    west, east = (_stations(bottom, top, y, x - side, points) for side in (left, right))
     sides = [
         (south, np.full_like(south, bottom)),
         (np.full_like(east, right), east),
@@ -107,12 +121,12 @@ def _edge(grid: GeoBox, pole: tuple[float, float] | None) -> tuple[NDArray[np.fl
     return np.append(xs, left), np.append(ys, bottom)
 
 
-def _stations(low: float, high: float, foot: float, away: float) -> NDArray[np.float64]:
+def _stations(low: float, high: float, foot: float, away: float, points: int) -> NDArray[np.float64]:
     """Where points lie along an edge: evenly, and at equal angles as seen from a pole beside it.
 
     Where the edge passes a pole the longitude turns fast.
     """
-    even = np.linspace(low, high, _EDGE_POINTS)
+    even = np.linspace(low, high, points)
     more = foot + abs(away) * np.tan(np.radians(np.arange(-75, 76, 15)))
     return np.union1d(even, more[(more > low) & (more < high)])
 

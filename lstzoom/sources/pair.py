@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from lstzoom.errors import InputError, NothingFoundError
 from lstzoom.sources.area import Cap, area_on_plane, cap_of, on_plane, plane_at
 from lstzoom.sources.catalog import PairRule
-from lstzoom.sources.search import Candidate, Found, Unusable
+from lstzoom.sources.search import SIDES, Candidate, Found, Unusable
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,14 @@ _ROUNDING: Final = 1e-6
 _PROCESSED: Final = (
     "s2:generation_time", "landsat:product_generated", "processing:datetime", "created", "updated",
 )  # fmt: skip
+_WIDEN: Final = (
+    "Widen the time, the window (window_days) or the area, allow more cloud (max_cloud) or less coverage "
+    "(min_coverage), or take another endpoint."
+)
+_MEND: Final = (
+    "Waiting does not help: correct the items, or the layers of the catalogue (assets, hrefs, roles), or "
+    "take another collection or endpoint."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,40 +127,40 @@ def require_pairs(found: Found, rule: PairRule | None = None) -> Pairing:
     Raises
     ------
     NothingFoundError
-        If there is no pair, for clouds, time or place: what was searched, what came back, what to change.
+        If there is no pair, and time may bring one: all is cloud, night, or too far apart.
     InputError
-        The same, where no item of a side can be used whatever the weather: waiting will not mend that.
+        If there is none, and all that came for one side is refused for reasons that time does not mend, as
+        layers that are not found. Both say what was searched, what came back, and what to change.
     """
     rule = rule or found.catalog.pair
     pairing = make_pairs(found, rule)
     if pairing.pairs:
         return pairing
     why = "\n".join(f"  {one}" for one in pairing.unpaired[:8])
+    mistaken = _mistaken(found)
     parts = [
         (
             f"the source {found.catalog.name!r} has no pair of LST and reflectance within "
-            f"{rule.window_days:g} days."
+            f"{rule.window_days:g} days{f', and no {mistaken} that can be used' if mistaken else ''}."
         ),
         f"Searched: {found.asked}.",
         f"Usable: {len(found.lst)} of LST, {len(found.vnir)} of reflectance.",
         f"LST without reflectance:\n{why}" if why else "",
         f"Not usable:\n{found.reasons()}" if found.unusable else "",
-        (
-            "Widen the time, the window (window_days) or the area, allow more cloud (max_cloud) or less "
-            "coverage (min_coverage), or take another endpoint."
-        ),
+        _MEND if mistaken else _WIDEN,
     ]
-    told = "\n".join(part for part in parts if part)
-    raise InputError(told) if _is_barren(found) else NothingFoundError(told)
+    raise (InputError if mistaken else NothingFoundError)("\n".join(part for part in parts if part))
 
 
-def _is_barren(found: Found) -> bool:
-    """Tell whether items came of which none could serve a side, and none for a reason that passes."""
+def _mistaken(found: Found) -> str:
+    """Name the sides of which all is refused for reasons that time does not mend; empty if there is none."""
+    mistaken = []
     for side, usable in (("lst", found.lst), ("vnir", found.vnir)):
-        bad = [one for one in found.unusable if one.side in {side, None}]
-        if not usable and bad and not any(one.passing for one in bad):
-            return True
-    return False
+        refused = [one.expected for one in found.unusable if one.side in {None, side}]
+        # Among clouds, an item with a mistake of its own is nothing to wake anybody for.
+        if not usable and refused and not any(refused):
+            mistaken.append(SIDES[side])
+    return " and no ".join(mistaken)
 
 
 def _best(

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,7 +42,7 @@ Items: TypeAlias = (
 _SHOWN: Final = 8
 # Media types of what cannot be read. Many catalogues tell none, or octets, of what can.
 _NO_RASTER: Final = re.compile(r"zarr|netcdf|hdf|json|xml|^text/|^image/(png|jpeg)$")
-_WORDS: Final[Mapping[str, str]] = {"lst": "LST", "vnir": "reflectance"}
+SIDES: Final[Mapping[str, str]] = {"lst": "LST", "vnir": "reflectance"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +94,20 @@ class Unusable:
         Why not.
     lacks
         It has no layer of that side, as items of the other sensor have none.
-    passing
-        The next item may be better: it is a matter of weather, time, or which product came first.
+    expected
+        Nothing is wrong with item or source: cloud, night, another time, or an item of the other sensor. Time
+        may bring others that can be used.
     """
 
     item: str
     side: Side | None
     reason: str
     lacks: bool = False
-    passing: bool = False
+    expected: bool = False
 
     def __str__(self) -> str:
         """Say it in one line."""
-        return f"{self.item}{f' as {_WORDS[self.side]}' if self.side else ''}: {self.reason}"
+        return f"{self.item}{f' as {SIDES[self.side]}' if self.side else ''}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,9 @@ class Found:
     bands: Names = field(default=())
 
     def reasons(self, side: Side | None = None) -> str:
-        """List what cannot be used and why, some of it."""
-        lines = [str(one) for one in self.unusable if side is None or one.side in (None, side)]
+        """List what cannot be used and why, some of it; what time does not mend comes first."""
+        told = sorted(self.unusable, key=lambda one: one.expected)
+        lines = [str(one) for one in told if side is None or one.side in (None, side)]
         more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         return "\n".join(f"  {line}" for line in [*lines[:_SHOWN], *more])
 
@@ -199,6 +201,11 @@ def search(
         asked += f"; {_asked(where.vnir, place, wide)}"
     if not lst and not bad:
         raise _nothing(source, where.lst, asked)
+    if where.vnir is not None and lst and not given["vnir"] and (hint := _collections_hint(where.vnir)):
+        raise InputError(
+            f"the search of {source.name!r} found no reflectance: {asked}; {hint}correct the endpoint in the "
+            "catalogue"
+        )
     return _examined(source, _only(given, allow), asked, place, bands, max_cloud, bad)
 
 
@@ -243,7 +250,7 @@ def _within(found: Found, interval: Interval) -> Found:
     asked = to_stac(interval)
     out = tuple(
         Unusable(
-            one.item.id, "lst", f"its time {one.when:%Y-%m-%d %H:%M} is outside of {asked}", passing=True
+            one.item.id, "lst", f"its time {one.when:%Y-%m-%d %H:%M} is outside of {asked}", expected=True
         )
         for one in found.lst
         if not holds(interval, one.when)
@@ -464,17 +471,28 @@ def _examined(
     if given["lst"] is given["vnir"] and source.pair.window_days > 0:
         # Of two sensors in one list, each needs to serve its own side only.
         serving = {one.item.id for side in good.values() for one in side}
+        serving |= {one.item for one in bad if one.expected}
         # What has a side and has it wrong is told.
         bad = [
             one
             for one in bad
             if one.item not in serving or not one.lacks or (one.side and not good[one.side])
         ]
+        bad = _with_expected(bad, serving)
     bad = [*unread, *bad]
     for one in bad:
         logger.info("not used: %s", one)
     lst, vnir = (tuple(sorted(side, key=lambda c: (c.when, c.item.id))) for side in good.values())
     return Found(source, asked, lst, vnir, tuple(bad), area, wanted)
+
+
+def _with_expected(bad: Sequence[Unusable], serving: Collection[str]) -> list[Unusable]:
+    """Mark what belongs to the other sensor, where its own side has items of its own."""
+    sides = {one.side for one in bad if one.expected}
+    return [
+        replace(one, expected=True) if one.lacks and one.item in serving and one.side in sides else one
+        for one in bad
+    ]
 
 
 def chosen_bands(source: Catalog, bands: Sequence[str] | None) -> Names:
@@ -507,17 +525,17 @@ def _looked_at(
     source: Catalog, item: pystac.Item, side: Side, access: Access, bands: Names, max_cloud: float
 ) -> Candidate | Unusable:
     when, place, cloud = _time_of(item), footprint(item.geometry, item.bbox), _cloud_of(item)
-    lacking, other = _missing(source, item, side, bands), _of_another_kind(source, item)
-    reason = lacking or other or _wrong(source, item, side, access, bands)
-    passing = bool(other and not lacking)
+    lacking = _missing(source, item, side, bands)
+    reason = lacking or _of_another_kind(source, item) or _wrong(source, item, side, access, bands)
     if not reason and when is None:
         reason = "it has no datetime"
     if not reason and place is None:
         reason = "it has neither geometry nor bbox"
+    expected = bool(lacking) and side == "vnir" and _is_night(item)
     if not reason and cloud is not None and cloud > max_cloud:
-        reason, passing = f"cloud cover {cloud:.3g} % is above max_cloud {max_cloud:g} %", True
+        reason, expected = f"cloud cover {cloud:.3g} % is above max_cloud {max_cloud:g} %", True
     if reason or when is None or place is None:
-        return Unusable(item.id, side, reason, bool(lacking), passing)
+        return Unusable(item.id, side, reason, bool(lacking), expected)
     return Candidate(item, side, when, cloud, place, access)
 
 
@@ -539,6 +557,12 @@ def _cloud_of(item: pystac.Item) -> float | None:
         return None
     cloud = float(told)
     return cloud if math.isfinite(cloud) and cloud >= 0 else None
+
+
+def _is_night(item: pystac.Item) -> bool:
+    """Tell whether the sun stood below the horizon, by the item's own word."""
+    told = item.properties.get("view:sun_elevation")
+    return isinstance(told, int | float) and told < 0
 
 
 def _missing(source: Catalog, item: pystac.Item, side: Side, bands: Names) -> str:

@@ -13,15 +13,20 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rasterio.shutil import copy as copy_raster
 from typer.testing import CliRunner
 
 from lstzoom import cli
 from lstzoom.errors import ConfigError, InputError, LstzoomError
+from lstzoom.jobs.log import RunLog
+from lstzoom.jobs.store import store_at
 from lstzoom.product import open_bundle
 from lstzoom.product.simulated import write_bundle
 from lstzoom.simulate import Scene, simulate_scene
@@ -303,14 +308,70 @@ def test_the_simulated_bundle_is_fine(bundle: Path) -> None:
         f"AWS_SESSION_TOKEN={SECRET}",
         f"Cookie: asf-urs={SECRET}",
         f"Authorization: Bearer {SECRET}",
+        f'Authorization: Digest username="me", response="{SECRET}"',
+        f"Authorization: Token {SECRET}",
+        f"{{'Set-Cookie': ['a=1; b={SECRET}']}}",
+        f"('Authorization', b'ApiKey {SECRET}')",
+        f"https://h/x?a=1\\u0026sig={SECRET}",
+        f"https://me:{SECRET}@{SECRET}@h/x s3://me:{SECRET}/{SECRET}@bucket/x",
+        f"catalog:\n  client_secret: {SECRET}\n  name: x",
     ],
 )
 def test_secrets_are_taken_out_of_whatever_holds_them(text: str) -> None:
     assert SECRET not in redact(text)
 
 
+SHAPES: list[Callable[[str, str], Any]] = [
+    lambda name, secret: {"a": "b", name: secret, "c": "d"},
+    lambda name, secret: {"request": {"headers": {"Cookie": f"{name}={secret}; b={secret}"}}},
+    lambda name, secret: {"sent": f"Cookie: a={secret}; {name}={secret}; c=1"},
+    lambda name, secret: {"sent": f"GET /\r\nAuthorization: Digest {name}, y={secret}"},
+    lambda name, secret: f"cannot connect with {name}={json.dumps(secret)}; port=1",
+    lambda name, secret: f"cannot connect with {name} = {secret!r}, port = 1",
+    lambda name, secret: repr({"a": 1, name: secret, "b": "c"}),
+    lambda name, secret: repr([("Accept", name), ("Authorization", f"Basic {secret}")]),
+    lambda name, secret: f"> Cookie: {name}={secret.replace(chr(10), ' ')}; b=2\n> Accept: */*",
+    lambda name, secret: f"  {name}: {json.dumps(secret)}\n  region: x",
+]
+
+
+@pytest.mark.fault("secrets in headers, settings, JSON, and JSON within JSON", "not in what is told")
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(
+    st.sampled_from(SHAPES),
+    st.sampled_from(["token", "password", "client_secret", "AccountKey", "aws_session_token", "api_key"]),
+    st.text("ab \"';,:&={}[]\\<>%/@\n", max_size=12),
+    st.integers(0, 3),
+)
+def test_no_part_of_a_secret_is_told(
+    shape: Callable[[str, str], Any], name: str, middle: str, depth: int
+) -> None:
+    text = shape(name, f"HEAD7{middle}TAIL7")
+    text = text if isinstance(text, str) else json.dumps(text)
+    for _ in range(depth):
+        text = json.dumps({"status": 500, "body": text, "at": "now"})
+    assert not re.search("HEAD7|TAIL7", redact(text))
+
+
+def test_what_is_logged_of_a_run_stays_json(tmp_path: Path) -> None:
+    log = RunLog(store_at(str(tmp_path)), "r")
+    log.add("failed", scene="a", error=f"Cookie: a={SECRET}; b='{SECRET}", at_last=[f"token={SECRET}", 1])
+    log.close()
+    (path,) = tmp_path.rglob("*.jsonl")
+    assert SECRET not in path.read_text()
+    assert json.loads(path.read_text())["scene"] == "a"
+
+
 @pytest.mark.parametrize(
-    "text", ["access.client_secret: Field required", "token_env=SOME_NAME", "https://h:8080/a/b.tif?bands=1"]
+    "text",
+    [
+        "access.client_secret: Field required",
+        "token_env=SOME_NAME",
+        "https://h:8080/a/b.tif?bands=1",
+        "https://h:8080/a@2.tif",
+        "unexpected token at line 4",
+        "design=modern",
+    ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert redact(text) == text

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lstzoom.errors import StoreBusyError, StoreError
-from lstzoom.jobs import items
+from lstzoom.jobs import items, records
 from lstzoom.jobs.frozen import read_frozen
 from lstzoom.jobs.lease import described, leased
 from lstzoom.jobs.ledger import Ledger
@@ -62,6 +62,20 @@ def test_a_record_leads_to_no_other_folder(tmp_path: Path) -> None:
         store_at(str(tmp_path)).write("scenes/a.json", as_json(record | {field: value}))
         with pytest.raises(StoreError, match=field):
             Ledger(store_at(str(tmp_path))).complete()
+
+
+@pytest.mark.parametrize(("kind", "key"), [("entry", "ledger/a/r000c000.json"), ("record", "scenes/a.json")])
+def test_null_is_no_figure(tmp_path: Path, kind: str, key: str) -> None:
+    """Readers ask whether a field is there, and would take null for a figure."""
+    store = store_at(str(tmp_path))
+    ledger = Ledger(store)
+    document = json.loads(fuzz.seed(kind))
+    for field in document:
+        if field not in records.Record.model_fields | records.Entry.model_fields:
+            continue
+        store.write(key, as_json(document | {field: None}))
+        with pytest.raises(StoreError, match=f"{key}.*{field}"):
+            (ledger.complete if kind == "record" else lambda: ledger.entries("a", ["r000c000"]))()
 
 
 @pytest.mark.parametrize("data", FOREIGN)

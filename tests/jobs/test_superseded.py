@@ -19,9 +19,9 @@ from tests.jobs.region import leftovers, make_region, pixels, write_fields
 FIRST, AGAIN = "scene_20230601T100000", "scene_20230601T100000v2"
 
 
-def _job(folder: Path) -> Job:
+def _job(folder: Path, *, zarr: bool) -> Job:
     mosaic = {"after_run": True, "crs": "utm", "tile": 256, "feather": 200, "period": "day"}
-    return read_job(write_fields(folder, mosaic=mosaic))
+    return read_job(write_fields(folder, mosaic=mosaic, outputs={"folder": "out", "zarr": zarr}))
 
 
 def _run(job: Job, *, since_last: bool) -> str:
@@ -31,13 +31,14 @@ def _run(job: Job, *, since_last: bool) -> str:
 
 
 @pytest.mark.cluster
-def test_a_scene_that_was_processed_again_takes_the_place_of_the_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zarr", [True, False], ids=["cubes", "tiles"])
+def test_a_scene_that_was_processed_again_takes_the_place_of_the_first(tmp_path: Path, *, zarr: bool) -> None:
     folder = make_region(tmp_path / "region", 2, (540, 390))
     catalogue = folder / "region.toml"
     catalogue.write_text(catalogue.read_text().replace(r"T\d{6}))", r"T\d{6})(v\d)?)"))
     files = folder / "files"
     again = {name: files / name.name.replace(FIRST, AGAIN) for name in files.glob(f"{FIRST}_*")}
-    job = _job(folder)
+    job = _job(folder, zarr=zarr)
     assert _run(job, since_last=True) == "done"
     # Other values than the first: those of the second date.
     for name, target in again.items():
@@ -54,7 +55,7 @@ def test_a_scene_that_was_processed_again_takes_the_place_of_the_first(tmp_path:
         (fresh / "files" / target.name).unlink()
         shutil.copy2(target, fresh / "files" / target.name)
         assert name.exists()
-    assert _run(_job(fresh), since_last=True) == "done"
+    assert _run(_job(fresh, zarr=zarr), since_last=True) == "done"
     # Items tell the files that were read, and these lie elsewhere.
     moved = {name: data.replace(bytes(fresh), bytes(folder)) for name, data in pixels(fresh / "out").items()}
     assert pixels(out) == moved

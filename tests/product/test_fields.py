@@ -15,10 +15,11 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 
 from lstzoom.errors import GridMismatchError
+from lstzoom.globe import beside
 from lstzoom.jobs.items import Described, make_item
 from lstzoom.jobs.plan import links_of
 from lstzoom.product import metadata as md
-from lstzoom.product.fields import centre, footprint, ground, joined_bounds
+from lstzoom.product.fields import centre, drawn, footprint, ground, joined_bounds, outline
 
 
 def box(epsg: int, x: float, y: float, size: int = 300, pixel: float = 10.0) -> GeoBox:
@@ -41,6 +42,35 @@ def test_a_footprint_elsewhere_is_one_polygon_of_curved_edges() -> None:
     assert area["type"] == "Polygon"
     assert len(area["coordinates"][0]) == 81
     assert bounds == pytest.approx(shape(area).bounds)
+
+
+def test_maps_draw_grids_on_both_sides_of_the_antimeridian_beside_each_other() -> None:
+    grids = [box(32601, 166_000, 200_000), box(32601, 300_000, 200_000), box(32660, 820_000, 200_000)]
+    west, middle, east = beside([drawn(grid) for grid in grids])
+    # The first crosses it, and the last lies before it.
+    assert np.ptp(west[:, 0]) < 0.1
+    together = np.concatenate([west, middle, east])
+    assert np.ptp(together[:, 0]) < 3
+    for one, grid in zip((west, middle, east), grids, strict=True):
+        turned = (one[:, 0] - outline(grid, 3)[:, 0]) / 360
+        np.testing.assert_allclose(turned, np.round(turned), atol=1e-9)
+
+
+def test_what_crosses_nothing_is_drawn_where_it_lies() -> None:
+    for grid in (box(32632, 500_000, 5_300_000), box(32610, 500_000, 5_300_000)):
+        (ring,) = beside([drawn(grid)])
+        np.testing.assert_array_equal(ring, outline(grid, 3))
+        assert len(ring) == 9
+    assert beside([]) == []
+
+
+@pytest.mark.parametrize("pole", [90.0, -90.0])
+def test_a_grid_around_a_pole_is_drawn_up_to_it(pole: float) -> None:
+    half = 150 * 10.0
+    ring = drawn(box(3413 if pole > 0 else 3031, -half, half))
+    assert np.ptp(ring[:, 0]) == pytest.approx(360)
+    assert (ring[:, 1] == pole).sum() == 2
+    assert shapely.Polygon(ring).area == pytest.approx(360 * (90 - np.abs(ring[:-3, 1]).mean()), rel=0.2)
 
 
 def test_bounds_of_scenes_on_both_sides_of_the_antimeridian_take_the_shorter_way() -> None:

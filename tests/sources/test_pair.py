@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pystac
@@ -10,10 +9,10 @@ import pytest
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from lstzoom.errors import InputError, NothingFoundError
+from lstzoom.errors import InputError
 from lstzoom.sources.catalog import Access, PairRule, open_catalog
 from lstzoom.sources.pair import Pair, make_pairs, require_pairs
-from lstzoom.sources.search import Candidate, Found, Side, Unusable
+from lstzoom.sources.search import Candidate, Found, Side
 
 NOON = datetime(2023, 7, 10, 12, tzinfo=UTC)
 PLACE = box(11.0, 48.0, 11.2, 48.2)
@@ -100,28 +99,6 @@ def test_no_pair_tells_what_was_searched_what_came_back_and_what_to_change() -> 
         "the nearest is 5.00 days away", "window_days",
     ):  # fmt: skip
         assert part in text
-
-
-CLOUDY = Unusable("cloudy", "lst", "cloud cover 90 % is above max_cloud 30 %", passing=True)
-BARE = Unusable("bare", "lst", "no thermal asset")
-
-
-@pytest.mark.parametrize(
-    ("unusable", "waits"),
-    [
-        ((CLOUDY,), True),
-        ((CLOUDY, BARE), True),
-        ((BARE,), False),
-        ((Unusable("text", None, "no item"),), False),
-    ],
-)
-def test_what_time_may_mend_is_told_from_what_it_will_not(
-    unusable: tuple[Unusable, ...], *, waits: bool
-) -> None:
-    nothing = replace(found(one("a", "vnir")), lst=(), unusable=unusable)
-    with pytest.raises(InputError, match=unusable[0].reason) as caught:
-        require_pairs(nothing)
-    assert isinstance(caught.value, NothingFoundError) == waits
 
 
 def test_an_area_elsewhere_is_no_pair() -> None:

@@ -81,6 +81,7 @@ def test_an_area_across_the_antimeridian_finds_both_sides(archive: Archive, tmp_
         item["bbox"] = [west, 10.0, west + 0.6, 10.5]
         item["geometry"] = shapely.box(*item["bbox"]).__geo_interface__
         items.append(item)
+    items.append(archive.sentinel2("http://x"))
     with stac_api(items, tmp_path) as url:
         found = search(catalog_at(tmp_path, url), (179.0, 9.9, -179.0, 10.6), "2023-07")
     assert [one.item.id for one in found.lst] == ["east-end", "west-end"]
