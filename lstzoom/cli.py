@@ -441,13 +441,6 @@ def _uncertainty(path: str | None, coarse: GeoBox) -> xr.DataArray | None:
     return raster.open_stack(path, source.geobox, bands=[1]).isel(band=0, drop=True)
 
 
-def _require_other_than_inputs(targets: Targets, inputs: Sequence[str]) -> None:
-    for path in targets.paths.values():
-        for one in inputs:
-            if path.exists() and Path(one).exists() and path.samefile(one):
-                raise InputError(f"{str(path)!r} is an input and would be replaced; choose another name")
-
-
 def _loaded(path: str) -> SceneModel:
     from lstzoom.train import load_model
 
@@ -651,7 +644,7 @@ def sharpen(
         raise typer.BadParameter("it needs --mask", param_hint="--mask-clear")
     with _session(quiet=quiet, verbose=verbose, debug=debug):
         from lstzoom import stream
-        from lstzoom.write import ENCODINGS
+        from lstzoom.write import ENCODINGS, require_other_than_inputs
 
         trained = None if model is None else _loaded(model)
         seed = seed if trained is None else trained.seed
@@ -683,7 +676,7 @@ def sharpen(
             tags["LSTZOOM_LST_SHA256"] = digest
         targets = stream.Targets(output, qa, zarr, ENCODINGS[encoding], tags, overwrite, uncertainty)
         others = [one for one in (mask, lst_uncertainty, model) if one]
-        _require_other_than_inputs(targets, [*inputs.paths, *others])
+        require_other_than_inputs(targets.paths.values(), [*inputs.paths, *others])
         scene, sigma = inputs.open(chunk, mask, clear), _uncertainty(lst_uncertainty, grids.coarse)
         written = _run(
             scene, targets, config, workers, threads, limit,

@@ -158,9 +158,11 @@ def register(app: typer.Typer, session: Session) -> None:
 
 def _ingest(bundle: str, output: Path | None, *, strict: bool, overwrite: bool) -> None:
     from lstzoom.product import ingest, open_bundle
+    from lstzoom.write import require_other_than_inputs
 
     if output is not None:
         _require_writable(output, overwrite=overwrite)
+        require_other_than_inputs([output], [bundle])
     item = ingest(open_bundle(bundle, strict=strict))
     if output is not None:
         item.set_self_href(str(output.resolve()))

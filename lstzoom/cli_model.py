@@ -69,10 +69,12 @@ def register(app: typer.Typer, session: Session, inputs: Open, settings: Setting
         with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.stream import choose_threads
             from lstzoom.train import fit_prepared
+            from lstzoom.write import require_other_than_inputs
 
             names = None if bands is None else [one.strip() for one in bands.split(",")]
             options = {"units": lst_units, "nodata": lst_nodata, "scale": None, "offset": None}
             scene = inputs(lst, vnir, names, ratio, nodata, options, blue=False)
+            require_other_than_inputs([output], [*scene.paths, *([mask] if mask else [])])
             config = settings(seed=seed, method=method, align=align, native_resolution=native_resolution)
             model = fit_prepared([scene.open(config.chunk, mask, None)], config, threads=choose_threads())
             digest = model.save(output, overwrite=overwrite)

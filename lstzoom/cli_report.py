@@ -81,8 +81,11 @@ def register(app: typer.Typer, session: Session) -> None:
         """
         with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.report.page import require_writable
+            from lstzoom.write import require_other_than_inputs
 
             require_writable(output, overwrite=overwrite)
+            files = (result, lst, *(vnir or ()), qa, uncertainty, truth, accuracy)
+            require_other_than_inputs([output], [one for one in files if one])
             beside = {
                 "--lst": lst, "--vnir": vnir, "--qa": qa, "--uncertainty": uncertainty, "--truth": truth,
                 "--accuracy": accuracy, "--title": title,

@@ -37,8 +37,11 @@ def register(app: typer.Typer, session: Session) -> None:
             from lstzoom.serve import tile_address
 
             address = tile_address(host, port, raster.describe(file)[0], low, high)
-            if as_json:
-                typer.echo(json.dumps({"tiles": address}))
-            elif not quiet:
-                typer.echo(f"tiles (XYZ in QGIS, interrupt to stop): {address}")
-            run(file, host=host, port=port)
+
+            def tell() -> None:
+                if as_json:
+                    typer.echo(json.dumps({"tiles": address}))
+                elif not quiet:
+                    typer.echo(f"tiles (XYZ in QGIS, interrupt to stop): {address}")
+
+            run(file, host=host, port=port, listening=tell)

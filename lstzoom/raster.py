@@ -255,7 +255,7 @@ def _open(path: str, driver: str = "") -> Any:  # noqa: ANN401
             f"{shown(_LOST_TAGS.message)}; the file may be cut short"
         )
     except RasterioError as error:
-        told = str(error).removeprefix(f"{path}: ")
+        told = str(error).removeprefix(f"{path}: ").rstrip(".")
         raise InputError(
             f"cannot open the raster {shown(path)!r}: {shown(told)}; check the path, the format and, "
             "for remote files, the access"

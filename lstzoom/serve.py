@@ -6,6 +6,7 @@ should show. This one reads the one file that it was started with.
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -14,6 +15,8 @@ from lstzoom import raster
 from lstzoom.errors import ConfigError, import_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lstzoom.raster import RasterSource
 
 _COLOURS = "inferno"
@@ -33,7 +36,8 @@ def tile_address(host: str, port: int, source: RasterSource, low: float, high: f
     """
     stored = [(kelvin - source.offset) / source.scale for kelvin in (low, high)]
     query = urlencode({"rescale": "{:g},{:g}".format(*stored), "colormap_name": _COLOURS}, safe=",")
-    return f"http://{host}:{port}/tiles/WebMercatorQuad/{{z}}/{{x}}/{{y}}.png?{query}"
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/tiles/WebMercatorQuad/{{z}}/{{x}}/{{y}}.png?{query}"
 
 
 def make_app(path: str | Path) -> Any:  # noqa: ANN401  (FastAPI comes with the extra)
@@ -61,7 +65,13 @@ def make_app(path: str | Path) -> Any:  # noqa: ANN401  (FastAPI comes with the 
     return app
 
 
-def serve(path: str | Path, *, host: str = "127.0.0.1", port: int = 8765) -> None:
+def serve(
+    path: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    listening: Callable[[], None] = lambda: None,
+) -> None:
     """Serve tiles until interrupted.
 
     Parameters
@@ -70,20 +80,29 @@ def serve(path: str | Path, *, host: str = "127.0.0.1", port: int = 8765) -> Non
         COG of temperature.
     host, port
         Where to listen; everyone who reaches another host than loopback sees the map.
+    listening
+        Called once requests are taken.
 
     Raises
     ------
     InputError
         If the file cannot be read.
     ConfigError
-        If the port is taken.
+        If the port is taken, or the host is none of this machine.
     MissingExtraError
         If titiler is not installed (extra ``serve``).
     """
     uvicorn = import_extra("uvicorn", "serve")
     app = make_app(path)
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning"))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        server.run()
-    except SystemExit as error:
-        raise ConfigError(f"cannot listen on {host}:{port}; choose another port with --port") from error
+        door = socket.create_server((host, port), family=family)
+    except OSError as error:
+        why = str(error.strerror).partition(" (while")[0]  # Python repeats the address there
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {why}; choose another port with --port, or one of "
+            "this machine's addresses with --host"
+        ) from error
+    with door:
+        listening()
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[door])

@@ -32,7 +32,7 @@ from lstzoom.errors import InputError
 from lstzoom.overviews import build_radiance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -51,6 +51,7 @@ __all__ = [
     "ZarrSink",
     "ZarrVariable",
     "cog_bytes",
+    "require_other_than_inputs",
 ]
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,25 @@ def _require_replaceable(target: Path) -> None:
         return
     what = "a folder that is no Zarr store" if target.is_dir() else "no ordinary file"
     raise InputError(f"{str(target)!r} is {what} and is never replaced; choose another name")
+
+
+def require_other_than_inputs(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Refuse targets that are inputs, under whatever name, before work starts.
+
+    Parameters
+    ----------
+    targets, inputs
+        Paths. URLs, and what does not exist, are never the same.
+
+    Raises
+    ------
+    InputError
+        If a target would replace an input.
+    """
+    given = [path for path in map(Path, inputs) if path.exists()]
+    for target in map(Path, targets):
+        if target.exists() and any(target.samefile(one) for one in given):
+            raise InputError(f"{str(target)!r} is an input and would be replaced; choose another name")
 
 
 class _Aside:

@@ -48,4 +48,7 @@ def test_a_model_is_never_replaced_unasked(files: list[str], tmp_path: Path) -> 
     model = tmp_path / "m"
     run("fit", *files, "-o", model)
     assert "--overwrite" in run("fit", *files, "-o", model, code=3)
+    bands = Path(files[1]).read_bytes()
+    assert "is an input" in run("fit", *files, "-o", files[1], "--overwrite", code=3)
+    assert Path(files[1]).read_bytes() == bands
     assert "is an input" in run("sharpen", *files, "-o", model, "--overwrite", "--model", model, code=3)

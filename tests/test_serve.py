@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
+from typer.testing import CliRunner
 
-from lstzoom import raster
+from lstzoom import cli, raster
 from lstzoom.errors import MissingExtraError
-from lstzoom.serve import make_app
+from lstzoom.serve import make_app, serve, tile_address
 from lstzoom.simulate import simulate_scene, write_scene
 
 COMMAND = [sys.executable, "-c", "from lstzoom.cli import main; main()"]
@@ -54,6 +55,35 @@ def test_tiles_have_the_colours_of_the_temperature_and_nothing_else_is_read(tmp_
                 urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5)
         finally:
             server.terminate()
+
+
+def test_an_address_is_told_only_where_it_is_listened_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_scene(simulate_scene((30, 30), bands=("red",)), tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(cli.app, ["serve", str(paths["truth"]), "--port", port])
+    assert done.exit_code == cli.BAD_INPUT
+    assert done.stdout == ""
+    assert "--port" in done.stderr
+
+    # The system itself takes connections from here on, before the server has begun.
+    free = free_port()
+    monkeypatch.setattr("uvicorn.Server.run", lambda _, sockets: reached.append(sockets[0].getsockname()))
+    reached: list[tuple[str, int]] = []
+    serve(
+        paths["truth"],
+        port=free,
+        listening=lambda: socket.create_connection(("127.0.0.1", free), timeout=5).close(),
+    )
+    assert reached == [("127.0.0.1", free)]
+
+
+def test_addresses_of_version_6_are_written_as_browsers_want_them(tmp_path: Path) -> None:
+    paths = write_scene(simulate_scene((30, 30), bands=("red",)), tmp_path)
+    told = tile_address("::1", 80, raster.describe(paths["truth"])[0], 280, 320)
+    assert told.startswith("http://[::1]:80/tiles/")
 
 
 def fetched(address: str) -> bytes:

@@ -397,7 +397,10 @@ def _path(catalog: str | Path) -> Path:
     given = Path(catalog)
     if given.suffix == ".toml":
         if not given.is_file():
-            raise ConfigError(f"there is no catalog file {str(catalog)!r}")
+            raise ConfigError(
+                f"there is no catalog file {str(catalog)!r}; check the path, or name one of "
+                "`lstzoom catalog list`"
+            )
         return given
     path = catalog_folder() / f"{catalog}.toml"
     if len(given.parts) == 1 and path.is_file():

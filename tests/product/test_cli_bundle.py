@@ -171,6 +171,14 @@ def test_an_item_is_printed(bundle: Path) -> None:
         assert file.shape == (40, 50)
 
 
+def test_an_item_never_takes_the_place_of_its_bundle(bundle: Path) -> None:
+    before = bundle.read_bytes()
+    done = run("catalog", "ingest", bundle, "-o", bundle, "--overwrite")
+    assert done.exit_code == cli.BAD_INPUT
+    assert "is an input" in done.stderr
+    assert bundle.read_bytes() == before
+
+
 def test_an_item_beside_its_files_can_be_moved_with_them(scene: Scene, tmp_path: Path) -> None:
     folder = write_bundle(tmp_path, BundlePlan(style="subdirectories"), scene=scene)
     assert run("catalog", "ingest", folder, "-o", folder / "item.json").exit_code == cli.OK

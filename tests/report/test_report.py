@@ -236,3 +236,16 @@ def test_the_command_writes_a_page_and_does_not_replace_one(folder: Path, tmp_pa
     assert "--overwrite" in again.stderr
     quiet = CliRunner().invoke(cli.app, [*command, "--overwrite", "--quiet"])
     assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (cli.OK, "", "")
+
+
+def test_the_page_never_takes_the_place_of_what_it_shows(folder: Path) -> None:
+    files = {"sharp": folder / "sharp.tif", "--lst": folder / "lst.tif", "--qa": folder / "qa.tif"}
+    beside = ["--lst", str(files["--lst"]), "--qa", str(files["--qa"])]
+    for path in files.values():
+        before = path.read_bytes()
+        other_name = path.parent / ".." / path.parent.name / path.name
+        command = ["report", str(files["sharp"]), *beside, "-o", str(other_name), "--overwrite"]
+        done = CliRunner().invoke(cli.app, command)
+        assert done.exit_code == cli.BAD_INPUT
+        assert "is an input" in done.stderr
+        assert path.read_bytes() == before
