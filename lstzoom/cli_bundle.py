@@ -158,10 +158,10 @@ def register(app: typer.Typer, session: Session) -> None:
 
 def _ingest(bundle: str, output: Path | None, *, strict: bool, overwrite: bool) -> None:
     from lstzoom.product import ingest, open_bundle
-    from lstzoom.write import require_other_than_inputs
+    from lstzoom.write import require_other_than_inputs, require_writable
 
     if output is not None:
-        _require_writable(output, overwrite=overwrite)
+        require_writable(output, overwrite=overwrite)
         require_other_than_inputs([output], [bundle])
     item = ingest(open_bundle(bundle, strict=strict))
     if output is not None:
@@ -184,19 +184,6 @@ def _content(item: Any, output: Path | None) -> dict[str, Any]:  # noqa: ANN401 
             if "://" not in asset["href"] and Path(asset["href"]).is_relative_to(folder):
                 asset["href"] = f"./{Path(asset['href']).relative_to(folder).as_posix()}"
     return content
-
-
-def _require_writable(output: Path, *, overwrite: bool) -> None:
-    from lstzoom.errors import InputError
-
-    if not output.parent.is_dir():
-        raise InputError(
-            f"cannot write {str(output)!r}: the folder {str(output.parent)!r} does not exist; make it first"
-        )
-    if output.is_dir() or (output.exists() and not overwrite):
-        raise InputError(
-            f"{str(output)!r} exists; choose another name, or allow to replace a file with --overwrite"
-        )
 
 
 def register_product(app: typer.Typer, session: Session) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstzoom.cli_help import AsJson, Debug, Overwrite, Quiet, Session, Verbose, epilog
+from lstzoom.cli_help import AsJson, Debug, Overwrite, Quiet, Session, Verbose, bounds, epilog
 from lstzoom.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def _register_job(app: typer.Typer, session: Session) -> None:
         """Write a job with every setting, its default and what it means."""
         with session(quiet=quiet, verbose=verbose, debug=debug):
             from lstzoom.sources.job import parse_job, require_files, write_job
+            from lstzoom.write import require_writable
 
             place = _area(bbox, area)
             if place is None:
@@ -211,8 +212,7 @@ def _register_job(app: typer.Typer, session: Session) -> None:
             if output is None:
                 typer.echo(text, nl=False)
                 return
-            if output.exists() and not overwrite:
-                raise InputError(f"{str(output)!r} exists; choose another name, or add --overwrite")
+            require_writable(output, overwrite=overwrite)
             output.write_text(text, encoding="utf-8")
             if not quiet:
                 typer.echo(f"wrote {output}", err=True)
@@ -240,12 +240,7 @@ def _register_job(app: typer.Typer, session: Session) -> None:
 def _area(bbox: str | None, file: Path | None) -> list[float] | Path | None:
     if bbox is not None and file is not None:
         raise typer.BadParameter("give --bbox or --area, not both")
-    if bbox is None:
-        return file
-    try:
-        return [float(part) for part in bbox.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"{bbox!r} is not west,south,east,north", param_hint="--bbox") from error
+    return file if bbox is None else bounds(bbox)
 
 
 def _in_full(path: Path | None) -> str | None:

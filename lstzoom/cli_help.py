@@ -30,6 +30,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")]
 
 
+def bounds(text: str) -> list[float]:
+    """Read ``--bbox``: west, south, east, north in degrees.
+
+    Examples
+    --------
+    >>> bounds("11,48, 11.2,48.1")
+    [11.0, 48.0, 11.2, 48.1]
+    """
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not west,south,east,north in degrees; write for example 10.5,47.9,11.5,48.4",
+            param_hint="--bbox",
+        ) from None
+    return [west, south, east, north]
+
+
 def epilog(*examples: str, codes: str = EXIT_CODES) -> str:
     """End a command's help with examples, one a line, and the exit codes.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstzoom.cli_help import JOB_EXIT_CODES, Debug, Quiet, Session, Verbose, epilog
+from lstzoom.cli_help import JOB_EXIT_CODES, Debug, Quiet, Session, Verbose, bounds, epilog
 from lstzoom.errors import (
     ClusterError,
     ConfigError,
@@ -226,12 +226,7 @@ def _where(bbox: str | None, area: Path | None) -> Any:  # noqa: ANN401  (an are
         raise ConfigError("give either --bbox or --area, not both")
     if bbox is None:
         return None if area is None else str(area)
-    try:
-        return tuple(float(part) for part in bbox.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{bbox!r} is no bounds in degrees; write for example 10.5,47.9,11.5,48.4", param_hint="--bbox"
-        ) from None
+    return tuple(bounds(bbox))
 
 
 def _tell_plans(results: list[str], config: MosaicConfig, where: Any, *, as_json: bool) -> None:  # noqa: ANN401

@@ -80,8 +80,7 @@ def register(app: typer.Typer, session: Session) -> None:
         The page opens offline on a phone or a desktop, and loads nothing from elsewhere.
         """
         with session(quiet=quiet, verbose=verbose, debug=debug):
-            from lstzoom.report.page import require_writable
-            from lstzoom.write import require_other_than_inputs
+            from lstzoom.write import require_other_than_inputs, require_writable
 
             require_writable(output, overwrite=overwrite)
             files = (result, lst, *(vnir or ()), qa, uncertainty, truth, accuracy)

@@ -52,6 +52,7 @@ __all__ = [
     "ZarrVariable",
     "cog_bytes",
     "require_other_than_inputs",
+    "require_writable",
 ]
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,24 @@ def _require_replaceable(target: Path) -> None:
         return
     what = "a folder that is no Zarr store" if target.is_dir() else "no ordinary file"
     raise InputError(f"{str(target)!r} is {what} and is never replaced; choose another name")
+
+
+def require_writable(target: Path, *, overwrite: bool) -> None:
+    """Refuse a file to write before work starts.
+
+    Raises
+    ------
+    InputError
+        If it exists and is not to be replaced, is a folder, or its folder does not exist.
+    """
+    if not target.parent.is_dir():
+        raise InputError(
+            f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist; make it first"
+        )
+    if target.is_dir() or (target.exists() and not overwrite):
+        raise InputError(
+            f"{str(target)!r} exists; choose another name, or allow to replace a file with --overwrite"
+        )
 
 
 def require_other_than_inputs(targets: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:

@@ -30,11 +30,12 @@ from lstzoom.kernels.quality import MEANINGS
 from lstzoom.kernels.quality import QA as FLAGS
 from lstzoom.product.fields import drawn
 from lstzoom.report.maps import crs_name, make_maps
-from lstzoom.report.page import Link, Page, Table, render, require_writable, write_page
+from lstzoom.report.page import Link, Page, Table, render, write_page
 from lstzoom.report.sentences import Finding, flags_finding
 from lstzoom.report.tiles import DONE, FAILED, LEFT, SceneTiles, TileGroup, make_tile_map
 from lstzoom.sources.redaction import redact
 from lstzoom.wording import counted
+from lstzoom.write import require_writable
 
 _MOST_TILES: Final = 20_000
 """Tiles that are drawn; more would make the page heavy, and be too small to see."""

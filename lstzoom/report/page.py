@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import lstzoom
-from lstzoom.errors import InputError, import_extra
+from lstzoom.errors import import_extra
 from lstzoom.report.sentences import Finding
+from lstzoom.write import require_writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +179,3 @@ def write_page(page: Page, path: str | Path, *, overwrite: bool = False) -> Path
     finally:
         draft.unlink(missing_ok=True)
     return target
-
-
-def require_writable(target: Path, *, overwrite: bool) -> None:
-    """Refuse a target before work starts.
-
-    Raises
-    ------
-    InputError
-        If the file exists and is not to be replaced, or its folder does not exist.
-    """
-    if not target.parent.is_dir():
-        raise InputError(
-            f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist; make it first"
-        )
-    if target.is_dir() or (target.exists() and not overwrite):
-        raise InputError(
-            f"{str(target)!r} exists; choose another name, or allow to replace a file with --overwrite"
-        )

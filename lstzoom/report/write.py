@@ -8,10 +8,11 @@ from typing import Any, Final
 from lstzoom.errors import InputError
 from lstzoom.grid import describe_grid
 from lstzoom.report.maps import make_map
-from lstzoom.report.page import Page, require_writable, write_page
+from lstzoom.report.page import Page, write_page
 from lstzoom.report.scene import ReportScene
 from lstzoom.report.sentences import findings
 from lstzoom.report.views import choose_views, measure
+from lstzoom.write import require_writable
 
 LARGEST: Final = 900
 """Pixels along the longer side of a map, unless told otherwise."""
