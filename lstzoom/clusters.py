@@ -58,6 +58,7 @@ _WORKER_ENV: Final = {
     _PROFILE: "False",
     **dict(_LOOKS.values()),
 }
+_EARLY: Final = "distributed.nanny.pre-spawn-environ"
 # Without an address dask takes one port for all schedulers of a machine.
 _NO_DASHBOARD: Final = "127.0.0.1:0"
 _LEAST_MEMORY: Final = 2 << 30
@@ -402,10 +403,12 @@ def _local(settings: Cluster) -> Iterator[Any]:
 
 @contextmanager
 def _calm(environment: Mapping[str, str]) -> Iterator[None]:
-    """Have scheduler, nannies and client of this process look at themselves seldom, too."""
+    """Have dask look at itself seldom in this process, too, and workers keep memory."""
     import dask  # noqa: PLC0415  (slow to import)
 
-    with dask.config.set(_seldom(environment)):
+    # The C library reads these when a process starts: what a nanny hands to its worker comes too late.
+    early = dask.config.get(_EARLY, {}) | {name: environment[name] for name in KEEP_MEMORY}
+    with dask.config.set({**_seldom(environment), _EARLY: early}):
         yield
 
 

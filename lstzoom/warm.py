@@ -10,8 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lstzoom import raster, stream
+from lstzoom.encoding import ENCODINGS
 from lstzoom.inputs import from_files
 from lstzoom.kernels.compile import folder
+from lstzoom.overviews import fourth_powers
 from lstzoom.simulate import simulate_scene, write_scene
 from lstzoom.validate import validate
 
@@ -35,6 +37,9 @@ def warm() -> Path:
         files = from_files(vnir, lst, None, ("red", "nir"))
         stream.write_scene(files, stream.Targets(lst=Path(name) / "out.tif"))
         raster.close_files()
+    for encoding in ENCODINGS.values():
+        # Of scenes that are larger than this one.
+        fourth_powers(encoding.encode(scene.coarse), encoding)
     pair = scene.to_xarray()
     validate(pair.vnir, pair.lst)
     return folder()

@@ -21,6 +21,7 @@ from rio_cogeo import cog_validate
 from lstzoom.cube import write_region
 from lstzoom.errors import EncodingError, InputError
 from lstzoom.grid import grid_of
+from lstzoom.kernels.aggregate import area_mean_radiance
 from lstzoom.raster import open_lst
 from lstzoom.write import (
     FLOAT32,
@@ -172,6 +173,25 @@ def test_overviews_average_lst_and_take_the_most_frequent_flag(tmp_path: Path) -
     with rasterio.open(tmp_path / "qa.tif", overview_level=0) as dataset:
         assert (dataset.read(1) == 1).all()
     assert cog_validate(tmp_path / "qa.tif", strict=True)[0]
+
+
+@pytest.mark.parametrize("encoding", [UINT16, FLOAT32])
+def test_every_overview_is_the_radiance_of_the_valid_pixels_below(tmp_path: Path, encoding: Encoding) -> None:
+    rng = np.random.default_rng(1)
+    grid = GeoBox((1101, 1303), GRID.affine, GRID.crs)
+    values = (280 + 30 * rng.random(grid.shape)).astype(np.float32)
+    values[rng.random(grid.shape) < 0.3] = np.nan
+    values[:40, :70] = np.nan
+    write_cog(tmp_path / "lst.tif", values, grid, encoding=encoding)
+    kept = encoding.decode(encoding.encode(values))
+    for level, factor in enumerate((2, 4)):
+        pad = [(0, -side % factor) for side in kept.shape]
+        whole = np.pad(kept, pad, constant_values=np.nan)
+        mean = area_mean_radiance(whole, factor, min_valid=0.0)
+        with rasterio.open(tmp_path / "lst.tif", overview_level=level) as dataset:
+            found = encoding.decode(dataset.read(1))
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(mean))
+        np.testing.assert_allclose(found, mean, atol=0.0051 if encoding is UINT16 else 1e-4)
 
 
 def test_overviews_do_not_depend_on_how_much_is_read_at_once(

@@ -296,6 +296,30 @@ def _add_up_gappy(
                 count[x] += 1
 
 
+@jit
+def add_fourth_powers(
+    stored: NDArray[np.generic],
+    scale: float,
+    offset: float,
+    nodata: float,
+    total: NDArray[np.float64],
+    count: NDArray[np.int64],
+) -> None:
+    """Add ``T**4`` of valid pixels, and their number, to cells of 2 x 2.
+
+    `stored` are numbers of any type, `nodata` the one for missing, or NaN; `total` and `count` have half
+    as many rows and columns, rounded up.
+    """
+    for y in range(stored.shape[0]):
+        for x in range(stored.shape[1]):
+            number = np.float64(stored[y, x])
+            kelvin = number * scale + offset
+            if number != nodata and np.isfinite(kelvin):
+                square = kelvin * kelvin
+                total[y >> 1, x >> 1] += square * square
+                count[y >> 1, x >> 1] += 1
+
+
 def _moments(
     values: FloatArray, ratio: int, *, power: Literal[1, 4] = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
