@@ -103,7 +103,7 @@ bench-workers: $(KERNELS) ## measure two worker processes against one, and count
 
 bench-large: $(KERNELS) ## measure 2400 to 9600 pixels a side and a Sentinel-2 tile (an hour, 8 GB of disk)
 	$(BIN)/python -m benchmarks.speed --size 2400
-	$(BIN)/python -m benchmarks.workers --size 2400
+	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.tile
 

@@ -1,8 +1,9 @@
 """Two worker processes against one, and how many tasks a dask cluster has for a block.
 
-Run as ``python -m benchmarks.workers [--size 2400] [--repeat 3] [--json FILE]``. Both work in processes of a
+Run as ``python -m benchmarks.workers [--size 9600] [--repeat 3] [--json FILE]``. Both work in processes of a
 local dask cluster, one thread each; time counts from the start of the training to the last file, the
-same as ``seconds`` of ``lstzoom sharpen --json``. Starting the processes is stated apart.
+same as ``seconds`` of ``lstzoom sharpen --json``. Starting the processes is stated apart. Blocks have the
+size that the command would choose.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks.scenes import SceneFiles, make_scene
 from lstzoom import raster, stream
 from lstzoom.config import SharpenConfig
 from lstzoom.inputs import SceneArrays, from_files
+from lstzoom.machine import keep_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +50,24 @@ class Run:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=2400, help="fine pixels along a side, a multiple of 3")
+    parser.add_argument("--size", type=int, default=9600, help="fine pixels along a side, a multiple of 3")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--chunk", type=int, default=128)
+    parser.add_argument("--chunk", type=int, help="side of a block in coarse pixels")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    # As the command has it.
+    keep_memory()
     with tempfile.TemporaryDirectory() as name:
         scene = make_scene(Path(name), args.size)
-        runs = {count: _median(scene, count, args.chunk, args.repeat) for count in (1, 2)}
-        lazy = lazy_tasks(scene, args.chunk)
+        chunk = args.chunk or _chunk(opened(scene))
+        runs = {count: _median(scene, count, chunk, args.repeat) for count in (1, 2)}
+        lazy = lazy_tasks(scene, chunk)
     print(f"{'worker processes':18s}{'start s':>9s}{'run s':>9s}{'tasks per block':>17s}")
     for count, run in runs.items():
         print(f"{count:<18d}{run.start_seconds:9.2f}{run.seconds:9.2f}{run.tasks_per_block:17.2f}")
     print(f"two against one: {runs[1].seconds / runs[2].seconds:.2f} x")
     print(f"tasks per block of the lazy xarray: {lazy:.1f}")
-    record(args.json, size=args.size, chunk=args.chunk, lazy_tasks_per_block=lazy,
+    record(args.json, size=args.size, chunk=chunk, lazy_tasks_per_block=lazy,
            runs={str(count): vars_of(run) for count, run in runs.items()})  # fmt: skip
     return 0
 
@@ -77,6 +82,10 @@ def opened(scene: SceneFiles) -> SceneArrays:
     lst = raster.lazy_lst(scene.lst)
     sources = tuple(raster.describe(path)[0] for path in scene.bands)
     return from_files(raster.LazyStack(sources, sources[0].geobox), lst, None, raster.band_names(sources))
+
+
+def _chunk(scene: SceneArrays) -> int:
+    return stream.choose_chunk(scene.lst.shape, bands=len(scene.bands), ratio=scene.grids.ratio, workers=2)
 
 
 def _median(scene: SceneFiles, workers: int, chunk: int, repeat: int) -> Run:
