@@ -15,6 +15,7 @@ import requests
 
 from lstzoom.clusters import Adaptive, Cluster, Gateway, Slurm, connect
 from lstzoom.errors import ClusterError
+from lstzoom.machine import KEEP_MEMORY
 from lstzoom.versions import check_versions, own_versions
 from tests.clusters import services
 
@@ -34,6 +35,14 @@ def test_processes_of_this_machine() -> None:
         assert check_versions(client) == own_versions()
         pids = client.run(os.getpid).values()
     services.wait_until(lambda: not any(map(psutil.pid_exists, pids)), 20, "the end of the workers")
+
+
+def test_workers_keep_memory_from_their_start() -> None:
+    """The C library reads its settings once: what comes after the start is of no use."""
+    with connect(Cluster(workers=1)) as client:
+        (started,) = client.run(lambda: Path("/proc/self/environ").read_text()).values()
+    told = dict(line.partition("=")[::2] for line in started.split("\0"))
+    assert {name: told[name] for name in KEEP_MEMORY} == {name: str(v) for name, v in KEEP_MEMORY.items()}
 
 
 def test_a_process_that_dask_gives_up_is_replaced() -> None:
