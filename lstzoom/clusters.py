@@ -14,7 +14,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -720,55 +719,7 @@ def _started(
                 f"the {settings.kind} cluster could not be started: {_told(error)}; "
                 f"{_WHERE_TO_LOOK[settings.kind]}"
             ) from error
-        if settings.kind == "local":
-            stack.enter_context(_replaced(cluster))
         yield client
-
-
-@contextmanager
-def _replaced(cluster: Any) -> Iterator[None]:  # noqa: ANN401
-    """Have processes replaced that dask gives up: gone for 15 s, or impossible to start again."""
-    from tornado.ioloop import PeriodicCallback  # noqa: PLC0415  (slow to import)
-
-    looks = PeriodicCallback(_Replacing(cluster, dict(cluster.workers)).look, 1000 * _REPLACE)
-    cluster.loop.add_callback(looks.start)
-    try:
-        yield
-    finally:
-        cluster.loop.add_callback(looks.stop)
-
-
-_REPLACE: Final = 2
-"""Seconds between looks at whether processes of this machine are missing."""
-
-
-@dataclass(slots=True)
-class _Replacing:
-    """Starts processes in the place of those that have ended for good, in the loop of their cluster."""
-
-    cluster: Any
-    known: dict[Any, Any]
-
-    def look(self) -> None:
-        cluster = self.cluster
-        if cluster.status.name != "running":
-            return
-        self.known = {name: one for name, one in self.known.items() if name in cluster.worker_spec}
-        self.known |= cluster.workers
-        # One that is still closing, or registered, would keep its name from another.
-        names = {one["name"] for one in cluster.scheduler_info["workers"].values()}
-        ended = [
-            name
-            for name, nanny in self.known.items()
-            if nanny.status.name in {"closed", "failed"} and name not in names
-        ]
-        for name in ended:
-            if cluster.workers.get(name) is self.known.pop(name):
-                del cluster.workers[name]
-        if ended:
-            logger.info("starting %d processes in the place of others that ended", len(ended))
-            # Of the size that it has: what is missing is started.
-            cluster.scale(len(cluster.worker_spec))
 
 
 def _resize(cluster: Any, settings: Cluster, *, running: bool) -> None:  # noqa: ANN401

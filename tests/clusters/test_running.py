@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,17 +42,6 @@ def test_workers_keep_memory_from_their_start() -> None:
         (started,) = client.run(lambda: Path("/proc/self/environ").read_text()).values()
     told = dict(line.partition("=")[::2] for line in started.split("\0"))
     assert {name: told[name] for name in KEEP_MEMORY} == {name: str(v) for name, v in KEEP_MEMORY.items()}
-
-
-def test_a_process_that_dask_gives_up_is_replaced() -> None:
-    """As in a crash loop, or where a machine is too busy to start a process in time."""
-    settings = Cluster(workers=2, memory="1GiB")
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "50ms"}), connect(settings) as client:
-        nannies = client.cluster.workers
-        given_up = nannies[0]
-        os.kill(given_up.pid, signal.SIGKILL)
-        services.wait_until(lambda: nannies.get(0) is not given_up, 60, "that dask gives it up")
-        services.wait_until(lambda: 0 in nannies and len(client.nthreads()) == 2, 60, "another in its place")
 
 
 def test_without_a_dashboard_no_port_is_shared_with_others() -> None:
