@@ -34,10 +34,10 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         rows = _run(Path(name), args.size, args.repeat)
-        if args.pydms.exists() and args.pydms_size:
-            rows.append(_pydms(Path(name) / "pydms", args.pydms, args.pydms_size))
-        else:
+        if not args.pydms.exists():
             print(f"pyDMS is left out: there is no {args.pydms}; name its Python with --pydms")
+        elif args.pydms_size:
+            rows.append(_pydms(Path(name) / "pydms", args.pydms, args.pydms_size))
     show(f"{args.size} x {args.size} fine pixels, 8 bands", rows, "I/O floor")
     by_name = {label: m.per_pixel(pixels) for label, m, pixels in rows}
     if "pyDMS default" in by_name:

@@ -63,7 +63,7 @@ def build_radiance(path: Path, encoding: Encoding, block: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """An overview that is being written, and how many pixels one of its is wide."""
+    """An overview that is being written, and how many pixels below lie along a side of one of its own."""
 
     factor: int
     file: Any
